@@ -1,0 +1,415 @@
+"""Settings of a run: what ``system.yaml``, ``--config`` and ``config.yaml`` hold.
+
+All three files have the same keys. Defaults are overridden by ``system.yaml``, then by ``--config``, then by the
+command line; ``config.yaml`` in the output directory has every value as it was used. Quantities carry their units.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spacetime_tps.errors import ConfigError
+from spacetime_tps.units import Area, In, InverseArea, Length, Rate, Temperature, Time
+
+Positive = Field(gt=0, allow_inf_nan=False)
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, objects are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CollectiveVariableSettings(Settings):
+    """One collective variable: a dihedral, an angle or a distance of atoms (0-based indices or mdtraj selections)."""
+
+    dihedral: tuple[int | str, int | str, int | str, int | str] | None = None
+    angle: tuple[int | str, int | str, int | str] | None = None
+    distance: tuple[int | str, int | str] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("a collective variable is exactly one of dihedral, angle or distance")
+        return self
+
+    @property
+    def kind(self) -> Literal["dihedral", "angle", "distance"]:
+        """Which of the three it is."""
+        return next(iter(self.model_fields_set))  # type: ignore[return-value]
+
+    @property
+    def atoms(self) -> tuple[int | str, ...]:
+        """Its atoms, as written."""
+        atoms: tuple[int | str, ...] = getattr(self, self.kind)
+        return atoms
+
+    @property
+    def unit(self) -> In:
+        """Unit of its values inside the package."""
+        return In("nm") if self.kind == "distance" else In("rad")
+
+
+class StateSettings(Settings):
+    """A metastable state: one structure, and boxes in the collective variables (the state is their union)."""
+
+    structure: str = Field(description="name of one of the structures")
+    boxes: tuple[dict[str, tuple[str, str]], ...] = Field(min_length=1)
+
+
+class TargetSettings(Settings):
+    """What counts as reaching the goal at the end of a path (target hit percentage)."""
+
+    collective_variables: tuple[str, ...] = Field(min_length=1)
+    tolerance: str = Field(description="largest difference in each collective variable, with its unit")
+
+
+class SystemSettings(Settings):
+    """The molecule, its force field, its thermodynamic state and its metastable states."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    description: str = ""
+    structures: dict[str, Path] = Field(min_length=1, description="PDB files, relative to the YAML file")
+    force_field: tuple[str, ...] = Field(
+        min_length=1,
+        description="OpenMM force-field XML names, files of forcefields/, files beside the YAML; "
+        "or one .prmtop, or one serialised System (.xml)",
+    )
+    nonbonded_method: Literal["NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "PME"] = "NoCutoff"
+    nonbonded_cutoff: Annotated[Length, Positive] = 1.0
+    constraints: Literal["none", "HBonds", "AllBonds", "HAngles"] = "none"
+    temperature: Annotated[Temperature, Field(gt=0, le=5000)]
+    time_step: Annotated[Time, Field(gt=0, le=0.01)]
+    friction: Annotated[Rate, Field(gt=0, le=1000)]
+    platform: str = Field("auto", description="an OpenMM platform, or auto: by the number of atoms")
+    collective_variables: dict[str, CollectiveVariableSettings] = Field(min_length=1)
+    states: dict[str, StateSettings] = Field(min_length=2, max_length=2, description="A, then B")
+    target: TargetSettings
+    atoms: str = Field("element != H", description="mdtraj selection of the atoms the score model sees")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name, state in self.states.items():
+            if state.structure not in self.structures:
+                raise ValueError(
+                    f"states.{name}.structure: no structure {state.structure!r} (there are: {', '.join(self.structures)})"
+                )
+            for box in state.boxes:
+                for variable, bounds in box.items():
+                    unit = self._unit_of(variable, f"states.{name}.boxes")
+                    low, high = (unit.parse(bound) for bound in bounds)
+                    if self.collective_variables[variable].kind != "dihedral" and low >= high:
+                        raise ValueError(f"states.{name}.boxes: {variable} has an empty interval {bounds}")
+        for variable in self.target.collective_variables:
+            self._unit_of(variable, "target").parse(self.target.tolerance)
+        return self
+
+    def _unit_of(self, variable: str, where: str) -> In:
+        if variable not in self.collective_variables:
+            known = ", ".join(self.collective_variables)
+            raise ValueError(f"{where}: no collective variable {variable!r} (there are: {known})")
+        return self.collective_variables[variable].unit
+
+
+class ReplicaExchangeSettings(Settings):
+    """Replica exchange over a ladder of temperatures."""
+
+    method: Literal["replica_exchange"]
+    temperatures: tuple[Annotated[Temperature, Field(gt=0, le=5000)], ...] = Field(
+        (300.0, 382.0, 486.0, 618.0, 786.0, 1000.0), min_length=2
+    )
+    length: Annotated[Time, Positive] = Field(700.0, description="of each replica")
+    exchange_interval: Annotated[Time, Positive] = 0.5
+    frame_interval: Annotated[Time, Positive] = 0.5
+    discard: Annotated[Time, Field(ge=0)] = Field(20.0, description="from the start of each replica")
+    model_temperature: Annotated[Temperature, Positive] = Field(
+        1000.0, description="temperature of the Boltzmann density that the model learns"
+    )
+    weights: Literal["replica", "mbar"] = Field(
+        "replica", description="frames of the replica at model_temperature, or of all replicas with MBAR weights"
+    )
+
+    @model_validator(mode="after")
+    def _ladder(self) -> Self:
+        if list(self.temperatures) != sorted(set(self.temperatures)):
+            raise ValueError("temperatures must rise from one replica to the next")
+        if self.weights == "replica" and self.model_temperature not in self.temperatures:
+            raise ValueError(
+                f"model_temperature {self.model_temperature:g} K is none of the replicas' temperatures; "
+                "choose one of them or set weights: mbar"
+            )
+        if not self.temperatures[0] <= self.model_temperature <= self.temperatures[-1]:
+            raise ValueError("model_temperature must lie within the ladder of temperatures")
+        if self.discard >= self.length:
+            raise ValueError("discard leaves no frames: it must be shorter than length")
+        return self
+
+
+class MolecularDynamicsSettings(Settings):
+    """Plain molecular dynamics started in each state."""
+
+    method: Literal["molecular_dynamics"]
+    length: Annotated[Time, Positive] = Field(100.0, description="of each trajectory")
+    trajectories_per_state: int = Field(2, ge=1)
+    frame_interval: Annotated[Time, Positive] = 0.2
+    discard: Annotated[Time, Field(ge=0)] = 5.0
+    model_temperature: Annotated[Temperature, Positive] = 300.0
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.discard >= self.length:
+            raise ValueError("discard leaves no frames: it must be shorter than length")
+        return self
+
+
+class FilesSettings(Settings):
+    """The user's own trajectories, in any format mdtraj reads."""
+
+    method: Literal["files"]
+    trajectories: tuple[Path, ...] = Field(min_length=1, description="relative to the YAML file")
+    weights: tuple[Path, ...] | None = Field(
+        None, description="one text or .npy file of frame weights per trajectory"
+    )
+    stride: int = Field(1, ge=1)
+    model_temperature: Annotated[Temperature, Positive] = Field(
+        300.0, description="temperature of the ensemble that the (weighted) frames represent"
+    )
+
+    @model_validator(mode="after")
+    def _one_weight_file_each(self) -> Self:
+        if self.weights is not None and len(self.weights) != len(self.trajectories):
+            raise ValueError(f"{len(self.weights)} weight files for {len(self.trajectories)} trajectories")
+        return self
+
+
+SamplesSettings = Annotated[
+    ReplicaExchangeSettings | MolecularDynamicsSettings | FilesSettings, Field(discriminator="method")
+]
+
+
+class MixtureSettings(Settings):
+    """The Gaussian-mixture denoiser."""
+
+    kind: Literal["mixture"] = "mixture"
+    components: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (8, 16, 24, 32), min_length=1, description="candidates; the held-out likelihood chooses"
+    )
+    shrinkage: float = Field(
+        8.0, ge=0, description="pseudo-counts of the pooled covariance in each component's covariance"
+    )
+    held_out: float = Field(0.2, gt=0, lt=0.9, description="fraction of the samples, in blocks of time")
+    max_frames: int = Field(4000, ge=100, description="frames used, evenly spaced, when there are more")
+    check_points: int = Field(3, ge=0, description="spacetime points where restrained MD checks the model")
+
+
+class RegionSettings(Settings):
+    """The region that the region-avoiding geodesic keeps away from: where a curve crosses a surface.
+
+    The denoising distribution to avoid is centred where the low-variance geodesic first crosses
+    ``collective_variable = value``; KL from it must stay above ``divergence`` (nats).
+    Frames within ``radius`` of that centre in ``plane`` are counted as inside.
+    """
+
+    collective_variable: str
+    value: str
+    plane: tuple[str, ...] = Field(min_length=1)
+    radius: str
+    snr: Annotated[InverseArea, Positive] = 300.0
+    divergence: float = Field(12.0, gt=0)
+
+
+class GeodesicSettings(Settings):
+    """Curves on spacetime between the two states' structures."""
+
+    end_snr: Annotated[InverseArea, Positive] = Field(5500.0, description="signal-to-noise ratio at both ends")
+    snr_bounds: tuple[Annotated[InverseArea, Positive], Annotated[InverseArea, Positive]] = (1.0, 40000.0)
+    points: int = Field(128, ge=8, le=10000)
+    knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
+    variance_bound: Annotated[Area, Positive] = Field(0.005, description="of the low-variance geodesic")
+    region: RegionSettings | None = None
+    graph_samples: int = Field(600, ge=10, description="thinned samples in the graph that starts the search")
+    graph_levels: int = Field(10, ge=2, description="levels of log SNR in that graph")
+
+    @model_validator(mode="after")
+    def _ends_inside_bounds(self) -> Self:
+        low, high = self.snr_bounds
+        if not low < self.end_snr <= high:
+            raise ValueError("end_snr must lie within snr_bounds")
+        return self
+
+
+class PathSettings(Settings):
+    """Annealed Langevin dynamics along the geodesics."""
+
+    count: int = Field(64, ge=1)
+    count_region_avoiding: int = Field(16, ge=0)
+    length: Annotated[Time, Positive] = Field(1.024, description="of the annealing, from the first to the last point")
+    frame_interval: Annotated[Time, Positive] = 0.004
+    baseline_snr: tuple[Annotated[InverseArea, Positive], ...] = Field(
+        (2000.0, 5500.0, 15000.0), description="of the straight lines that are run for comparison"
+    )
+
+
+class ShootingSettings(Settings):
+    """Unbiased dynamics forward and backward from frames between the states."""
+
+    reactive: int = Field(64, ge=0, description="stop when this many reactive trajectories are found")
+    max_shots: int = Field(512, ge=1)
+    batch: int = Field(32, ge=1, description="shots between two looks at the count")
+    frame_interval: Annotated[Time, Positive] = 0.01
+    time_limit: Annotated[Time, Positive] = Field(5.0, description="for each side to commit")
+
+
+class RunSettings(Settings):
+    """Everything that defines a run, but for its seed and its versions."""
+
+    system: SystemSettings
+    samples: SamplesSettings
+    denoiser: MixtureSettings = MixtureSettings()
+    geodesics: GeodesicSettings = GeodesicSettings()
+    paths: PathSettings = PathSettings()
+    shooting: ShootingSettings = ShootingSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        step = self.system.time_step
+        for name, value in (
+            ("paths.length", self.paths.length),
+            ("paths.frame_interval", self.paths.frame_interval),
+            ("shooting.frame_interval", self.shooting.frame_interval),
+            ("shooting.time_limit", self.shooting.time_limit),
+        ):
+            if value < step * (1 - 1e-9):
+                raise ValueError(f"{name} ({value:g} ps) is shorter than system.time_step ({step:g} ps)")
+        region = self.geodesics.region
+        if region is not None:
+            unit = self.system._unit_of(region.collective_variable, "geodesics.region")
+            unit.parse(region.value)
+            for variable in region.plane:
+                self.system._unit_of(variable, "geodesics.region.plane").parse(region.radius)
+        return self
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Mapping in a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys such as 'system:' and 'samples:', found {type(content).__name__}")
+    return content
+
+
+def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Base settings with those of ``override`` on top, key by key.
+
+    A section that changes its ``method`` replaces the old one as a whole.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        same_method = isinstance(old, dict) and isinstance(value, dict)
+        if same_method and isinstance(old, dict) and value.get("method", old.get("method")) == old.get("method"):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_settings(content: dict[str, Any], source: str) -> RunSettings:
+    """Validated settings.
+
+    Parameters
+    ----------
+    content : dict
+        Keys and values as read from YAML.
+    source : str
+        Where they came from, for error messages.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each wrong key, value or unit.
+    """
+    try:
+        return RunSettings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join([f"{source}: settings are not valid", *_explain(error)])) from error
+
+
+def _explain(error: ValidationError) -> list[str]:
+    methods = {"replica_exchange", "molecular_dynamics", "files"}
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if part not in methods) or "settings"
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key" + _did_you_mean(str(item["loc"][-1]))
+        elif item["type"] == "missing":
+            message = "is missing"
+        lines.append(f"  {where}: {message}")
+    return lines
+
+
+def _did_you_mean(key: str) -> str:
+    known = {name for model in _all_models(Settings) for name in model.model_fields}
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _all_models(model: type[Settings]) -> list[type[Settings]]:
+    return [model, *(found for child in model.__subclasses__() for found in _all_models(child))]
+
+
+def load_settings(system_file: Path, config_file: Path | None = None) -> RunSettings:
+    """Settings of a ``system.yaml``, with those of ``config_file`` on top.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read or a setting is wrong; the message names the key.
+    """
+    content, source = _with_absolute_paths(read_yaml(system_file), system_file.parent), str(system_file)
+    if config_file is not None:
+        override = _with_absolute_paths(read_yaml(config_file), config_file.parent)
+        for key in ("seed", "versions"):  # a config.yaml of an earlier run has these too
+            override.pop(key, None)
+        content, source = merge(content, override), f"{system_file} with {config_file}"
+    return parse_settings(content, source)
+
+
+def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Content in which file names are relative to nothing: the working directory never matters."""
+
+    def absolute(value: Any) -> Any:
+        return str((folder / value).resolve()) if isinstance(value, str) else value
+
+    content = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
+    system, samples = content.get("system"), content.get("samples")
+    if isinstance(system, dict):
+        if isinstance(system.get("structures"), dict):
+            system["structures"] = {name: absolute(path) for name, path in system["structures"].items()}
+        if isinstance(system.get("force_field"), list):
+            system["force_field"] = [
+                absolute(name) if isinstance(name, str) and (folder / name).is_file() else name
+                for name in system["force_field"]
+            ]
+    if isinstance(samples, dict):
+        for key in ("trajectories", "weights"):
+            if isinstance(samples.get(key), list):
+                samples[key] = [absolute(path) for path in samples[key]]
+    return content

@@ -1,0 +1,100 @@
+"""Cartesian coordinates of chosen atoms, superposed on a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import mdtraj
+import numpy as np
+
+from spacetime_tps.errors import MoleculeError, TrajectoryError
+from spacetime_tps.states import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class CartesianCoordinates:
+    """Positions of ``atoms`` after superposition on a template, as vectors of the space that leaves.
+
+    Superposed positions x_i (centred, optimally rotated onto the template t_i) obey Σ x_i = 0 and Σ t_i × x_i = 0
+    exactly, whatever the molecule's shape: six linear conditions (the Eckart frame). Latent vectors are the
+    coordinates in an orthonormal basis of what is left, so distances in nm are kept, there are no null directions
+    and |x − y|² is the same in latent and in Cartesian space. Chirality is kept: rotations are proper.
+
+    Attributes
+    ----------
+    atoms : tuple of int
+    template : array, shape (len(atoms), 3)
+        Positions in nm; centred on creation.
+    """
+
+    atoms: tuple[int, ...]
+    template: FloatArray
+
+    @classmethod
+    def from_structure(cls, atoms: Sequence[int], positions: FloatArray) -> CartesianCoordinates:
+        """Coordinates whose template is one structure, ``positions`` of shape (all atoms, 3) in nm.
+
+        Raises
+        ------
+        MoleculeError
+            If there are fewer than two atoms.
+        """
+        if len(atoms) < 2:
+            raise MoleculeError(f"{len(atoms)} atom leaves no internal coordinates; select at least two")
+        template = np.asarray(positions, dtype=float)[np.asarray(atoms)]
+        return cls(tuple(int(atom) for atom in atoms), template - template.mean(axis=0))
+
+    @property
+    def dimension(self) -> int:
+        """Number of latent coordinates: 3n − 6, for collinear templates 3n − 5."""
+        return int(self.basis.shape[1])
+
+    @cached_property
+    def basis(self) -> FloatArray:
+        """Orthonormal basis of the superposed positions, shape (3n, dimension)."""
+        n = len(self.atoms)
+        translations = np.tile(np.eye(3), (n, 1))
+        rotations = np.stack([np.cross(axis, self.template).ravel() for axis in np.eye(3)], axis=1)
+        vectors, values, _ = np.linalg.svd(np.hstack([translations, rotations]), full_matrices=True)
+        rank = int((values > 1e-8 * values[0]).sum())
+        return np.asarray(vectors[:, rank:])
+
+    def superpose(self, positions: FloatArray) -> FloatArray:
+        """All atoms of every frame, (frames, all atoms, 3), rotated so that the chosen atoms lie on the template."""
+        positions = np.asarray(positions, dtype=float)
+        chosen = positions[:, list(self.atoms)]
+        centre = chosen.mean(axis=1, keepdims=True)
+        rotation = _optimal_rotation(chosen - centre, self.template)
+        return (positions - centre) @ rotation
+
+    def encode(self, positions: FloatArray) -> FloatArray:
+        """Latent vectors (frames, dimension) of positions (frames, all atoms, 3) in nm.
+
+        Raises
+        ------
+        TrajectoryError
+            If a frame has positions that are not finite.
+        """
+        finite = np.isfinite(positions).all(axis=(1, 2))
+        if not finite.all():
+            raise TrajectoryError(f"frame {int(np.argmin(finite))} has positions that are not finite")
+        chosen = self.superpose(positions)[:, list(self.atoms)]
+        return np.asarray((chosen.reshape(len(chosen), -1)) @ self.basis)
+
+    def decode(self, latent: FloatArray) -> FloatArray:
+        """Positions (..., n, 3) of the chosen atoms in nm, superposed on the template."""
+        latent = np.asarray(latent)
+        return (latent @ self.basis.T).reshape(*latent.shape[:-1], len(self.atoms), 3)
+
+    def decoded_trajectory(self, latent: FloatArray, topology: mdtraj.Topology) -> mdtraj.Trajectory:
+        """Latent vectors (frames, dimension) as a trajectory of the chosen atoms."""
+        return mdtraj.Trajectory(self.decode(latent), topology.subset(self.atoms))
+
+
+def _optimal_rotation(mobile: FloatArray, template: FloatArray) -> FloatArray:
+    """Proper rotations R (frames, 3, 3) that minimise |mobile R − template| (Kabsch, Acta Cryst. A 32, 922 (1976))."""
+    u, _, vt = np.linalg.svd(np.einsum("fni,nj->fij", mobile, template))
+    u[..., -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    return np.asarray(u @ vt)

@@ -1,0 +1,47 @@
+"""The protocol between denoisers and the geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and total variance of denoising distributions.
+
+    Attributes
+    ----------
+    mean : tensor, shape (..., dimension)
+        x̂ = E[x|z].
+    variance : tensor, shape (...)
+        tr Cov[x|z]; E[|x|²|z] is ``|mean|² + variance``.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+class Denoiser(Protocol):
+    """Knows the denoising distributions p(x|z) ∝ q(x) exp(−SNR/2 |x − y|²) of points z = (y, log SNR).
+
+    Methods work on batches, are differentiable in both arguments and compute in float64.
+    """
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates of x."""
+        ...
+
+    def moments(self, y: Tensor, log_snr: Tensor) -> Moments:
+        """Mean and variance at points ``y`` of shape (..., dimension) and ``log_snr`` of shape (...)."""
+        ...
+
+    def log_normalizer(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        """log ∫ q(x) exp(−SNR/2 |x − y|²) dx, shape (...).
+
+        The log-partition of the exponential family is this plus SNR |y|²/2.
+        """
+        ...

@@ -1,0 +1,239 @@
+"""The denoiser of a Gaussian mixture: exact moments, exact log-partition, hence an exactly convex geometry."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from spacetime_tps.denoisers.base import Moments
+from spacetime_tps.errors import GeometryError
+
+
+class GaussianMixtureDenoiser:
+    """Denoising distributions of q = Σ_k w_k N(m_k, C_k), each again a Gaussian mixture in closed form.
+
+    With C_k = U_k diag(c_k) U_kᵀ and s² = 1/SNR, component k of p(x|z) has weight
+    ∝ w_k N(y; m_k, C_k + s²), mean m_k + U_k [c/(c + s²)] U_kᵀ(y − m_k) and covariance U_k [c s²/(c + s²)] U_kᵀ.
+
+    Parameters
+    ----------
+    weights : array, shape (components,)
+        Positive; normalised here.
+    means : array, shape (components, dimension)
+    covariances : array, shape (components, dimension, dimension)
+        Symmetric and positive semi-definite.
+
+    Raises
+    ------
+    GeometryError
+        If shapes do not fit, a number is not finite, a weight is not positive or a covariance is not a covariance.
+    """
+
+    def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
+        w, m, c = (np.asarray(array, dtype=np.float64) for array in (weights, means, covariances))
+        if m.ndim != 2 or w.shape != m.shape[:1] or c.shape != (*m.shape, m.shape[1]):
+            raise GeometryError(f"mixture: weights {w.shape}, means {m.shape}, covariances {c.shape} do not fit")
+        for name, array in (("weights", w), ("means", m), ("covariances", c)):
+            if not np.isfinite(array).all():
+                raise GeometryError(f"mixture: {name} are not all finite")
+        if (w <= 0).any():
+            raise GeometryError("mixture: every weight must be positive")
+        eigenvalues, eigenvectors = np.linalg.eigh(c)
+        if (eigenvalues < -1e-9 * np.abs(eigenvalues).max()).any() or np.abs(c - np.swapaxes(c, 1, 2)).max() > 1e-9:
+            raise GeometryError("mixture: covariances must be symmetric and positive semi-definite")
+        self.weights = torch.from_numpy(w / w.sum())
+        self.means = torch.from_numpy(m)
+        self.covariances = torch.from_numpy(c)
+        self._variances = torch.from_numpy(eigenvalues.clip(min=0.0))  # (K, D)
+        # rows of (D, K·D): y − m_k in the eigenbasis of C_k for every k by one matrix product
+        self._axes = torch.from_numpy(np.ascontiguousarray(eigenvectors))  # (K, D, D)
+        self._project = self._axes.permute(1, 0, 2).reshape(self.dimension, -1).contiguous()
+        self._offset = torch.einsum("kd,kde->ke", self.means, self._axes)
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates."""
+        return int(self.means.shape[1])
+
+    @property
+    def components(self) -> int:
+        """Number of Gaussians."""
+        return int(self.means.shape[0])
+
+    def _posterior(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log of w_k ∫ N(x; m_k, C_k) exp(−SNR/2 |x−y|²) dx (B, K), U_kᵀ(y − m_k) (B, K, D), c + s² (B, K, D)."""
+        spread = torch.exp(-log_snr)[:, None, None]
+        u = (y @ self._project).reshape(len(y), self.components, self.dimension) - self._offset
+        total = self._variances + spread
+        log_weight = (
+            self.weights.log()
+            - 0.5 * (u**2 / total + total.log()).sum(-1)
+            - 0.5 * self.dimension * log_snr[:, None]
+        )
+        return log_weight, u, total
+
+    def moments(self, y: Tensor, log_snr: Tensor) -> Moments:
+        """Mean and variance of p(x|z); see :class:`Denoiser`."""
+        shape = log_snr.shape
+        y, log_snr = y.reshape(-1, self.dimension), log_snr.reshape(-1)
+        log_weight, u, total = self._posterior(y, log_snr)
+        r = torch.softmax(log_weight, dim=-1)
+        gain = self._variances / total
+        shift = torch.einsum("bke,kde->bkd", gain * u, self._axes)
+        means = self.means + shift
+        mean = torch.einsum("bk,bkd->bd", r, means)
+        within = gain.sum(-1) * torch.exp(-log_snr)[:, None]
+        between = ((means - mean[:, None]) ** 2).sum(-1)
+        variance = (r * (within + between)).sum(-1)
+        return Moments(mean.reshape(*shape, self.dimension), variance.reshape(shape))
+
+    def log_normalizer(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        """log ∫ q(x) exp(−SNR/2 |x − y|²) dx; see :class:`Denoiser`."""
+        log_weight, _, _ = self._posterior(y.reshape(-1, self.dimension), log_snr.reshape(-1))
+        return torch.logsumexp(log_weight, dim=-1).reshape(log_snr.shape)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """log q(x), shape (...); the covariances must not be singular."""
+        points = x.reshape(-1, self.dimension)
+        u = (points @ self._project).reshape(len(points), self.components, self.dimension) - self._offset
+        exponent = (u**2 / self._variances + self._variances.log()).sum(-1) + self.dimension * math.log(2 * math.pi)
+        return torch.logsumexp(self.weights.log() - 0.5 * exponent, dim=-1).reshape(x.shape[:-1])
+
+    def save(self, path: Path, description: dict[str, object]) -> None:
+        """Write weights, means and covariances as safetensors, with a JSON description inside."""
+        tensors = {"weights": self.weights, "means": self.means, "covariances": self.covariances}
+        save_file(tensors, path, metadata={"kind": "gaussian_mixture", "description": json.dumps(description)})
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[GaussianMixtureDenoiser, dict[str, object]]:
+        """Denoiser and description written by :meth:`save`.
+
+        Raises
+        ------
+        GeometryError
+            If the file is missing, damaged or of another kind.
+        """
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("kind") != "gaussian_mixture":
+                    raise GeometryError(f"{path} does not hold a Gaussian mixture")
+                arrays = [file.get_tensor(name) for name in ("weights", "means", "covariances")]
+        except (OSError, SafetensorError) as error:
+            raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
+        return cls(*arrays), json.loads(metadata["description"])
+
+    @classmethod
+    def wiener(cls, samples: ArrayLike, weights: ArrayLike | None = None) -> GaussianMixtureDenoiser:
+        """The best linear denoiser of (weighted) samples: that of one Gaussian with their mean and covariance."""
+        x = np.asarray(samples, dtype=np.float64)
+        w = np.full(len(x), 1 / len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+        w = w / w.sum()
+        mean = w @ x
+        return cls([1.0], mean[None], (((x - mean) * w[:, None]).T @ (x - mean))[None])
+
+
+@dataclass(frozen=True)
+class MixtureFit:
+    """A fitted mixture and its mean log-likelihood per held-out sample."""
+
+    denoiser: GaussianMixtureDenoiser
+    held_out_log_likelihood: float
+    iterations: int
+
+
+def fit_mixture(
+    samples: ArrayLike,
+    components: int,
+    *,
+    weights: ArrayLike | None = None,
+    shrinkage: float = 8.0,
+    seed: int = 0,
+    tolerance: float = 1e-4,
+    max_iterations: int = 200,
+) -> tuple[GaussianMixtureDenoiser, int]:
+    """Fit a Gaussian mixture to weighted samples by expectation maximisation.
+
+    Covariances are maximum-a-posteriori: each component's scatter is joined by ``shrinkage`` pseudo-samples of the
+    pooled within-component covariance of the k-means start (an inverse-Wishart prior), so that components with few
+    samples stay well conditioned.
+
+    Parameters
+    ----------
+    samples : array, shape (n, dimension)
+    components : int
+    weights : array, shape (n,), optional
+        Frame weights; they are scaled to sum to the effective sample size (Σw)²/Σw².
+    shrinkage : float
+    seed : int
+        Of the k-means start.
+    tolerance : float
+        Convergence of the mean log-likelihood per sample, in nats.
+    max_iterations : int
+
+    Returns
+    -------
+    denoiser : GaussianMixtureDenoiser
+    iterations : int
+
+    Raises
+    ------
+    GeometryError
+        If there are fewer samples than components, or samples or weights are not finite.
+    """
+    x = np.asarray(samples, dtype=np.float64)
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not np.isfinite(x).all():
+        raise GeometryError(f"sample {int(np.argmin(np.isfinite(x).all(axis=1)))} is not finite")
+    if w.shape != (len(x),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
+        raise GeometryError(f"frame weights must be {len(x)} finite numbers, none negative and not all zero")
+    if len(x) < 2 * components:
+        raise GeometryError(f"{len(x)} samples are too few for {components} Gaussians; sample more or ask for fewer")
+    w = w * w.sum() / (w**2).sum()  # sums to the effective sample size
+    dimension = x.shape[1]
+    centre = np.average(x, axis=0, weights=w)
+    x = x - centre
+
+    start = KMeans(components, n_init=1, random_state=seed).fit_predict(x, sample_weight=w)
+    r = np.eye(components)[start]
+    pooled = None
+    previous = -np.inf
+    for iteration in range(1, max_iterations + 1):  # noqa: B007
+        rw = r * w[:, None]
+        mass = rw.sum(0) + 1e-10
+        means = (rw.T @ x) / mass[:, None]
+        scatter = np.stack([(x * rw[:, k, None]).T @ x for k in range(components)])
+        scatter -= mass[:, None, None] * np.einsum("ki,kj->kij", means, means)
+        if pooled is None:
+            pooled = scatter.sum(0) / mass.sum()
+            pooled += 1e-6 * np.trace(pooled) / dimension * np.eye(dimension)
+        strength = max(shrinkage, 1e-6)
+        covariances = (scatter + strength * pooled) / (mass + strength)[:, None, None]
+        log_joint = np.log(mass / mass.sum()) + _log_gaussian(x, means, covariances)
+        top = log_joint.max(1, keepdims=True)
+        log_density = top[:, 0] + np.log(np.exp(log_joint - top).sum(1))
+        r = np.exp(log_joint - log_density[:, None])
+        likelihood = float(np.average(log_density, weights=w))
+        if likelihood - previous < tolerance:
+            break
+        previous = likelihood
+    return GaussianMixtureDenoiser(mass / mass.sum(), means + centre, covariances), iteration
+
+
+def _log_gaussian(x: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """Log density of each sample under each Gaussian, shape (n, components)."""
+    result = np.empty((len(x), len(means)))
+    for k, (mean, factor) in enumerate(zip(means, np.linalg.cholesky(covariances), strict=True)):
+        whitened = np.linalg.solve(factor, (x - mean).T)
+        result[:, k] = -0.5 * (whitened**2).sum(0) - np.log(np.diag(factor)).sum()
+    return result - 0.5 * x.shape[1] * math.log(2 * math.pi)

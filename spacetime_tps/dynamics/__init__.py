@@ -1,0 +1,1 @@
+"""Molecular dynamics with OpenMM: samples, restrained annealing, unbiased shooting."""

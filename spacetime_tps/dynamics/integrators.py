@@ -1,0 +1,80 @@
+"""Langevin integrators that report energies at no extra force evaluation or keep velocities on the step."""
+
+from __future__ import annotations
+
+import math
+
+import openmm
+
+from spacetime_tps.units import MOLAR_GAS_CONSTANT
+
+PHYSICAL, RESTRAINT = 0, 1
+"""Force groups of the molecule's own forces and of the restraint."""
+
+
+def annealing_integrator(temperature: float, friction: float, time_step: float) -> openmm.CustomIntegrator:
+    """Leapfrog-middle Langevin dynamics that records the energies of the positions each step starts from.
+
+    The global variables ``potential`` and ``restraint`` (kJ/mol) hold the energies of the two force groups; they come
+    out of the step's only force evaluation. Scheme: Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
+
+    Parameters
+    ----------
+    temperature, friction, time_step : float
+        K, 1/ps, ps.
+    """
+    integrator = _langevin(temperature, friction, time_step)
+    integrator.addGlobalVariable("potential", 0)
+    integrator.addGlobalVariable("restraint", 0)
+    integrator.addUpdateContextState()
+    integrator.addComputeGlobal("potential", f"energy{PHYSICAL}")
+    integrator.addComputeGlobal("restraint", f"energy{RESTRAINT}")
+    integrator.addComputePerDof("v", f"v + dt*(f{PHYSICAL} + f{RESTRAINT})/m")
+    integrator.addConstrainVelocities()
+    integrator.addComputePerDof("x", "x + 0.5*dt*v")
+    integrator.addComputePerDof("v", "decay*v + kick*gaussian/sqrt(m)")
+    integrator.addComputePerDof("x", "x + 0.5*dt*v")
+    integrator.addComputePerDof("unconstrained", "x")
+    integrator.addConstrainPositions()
+    integrator.addComputePerDof("v", "v + (x - unconstrained)/dt")
+    return integrator
+
+
+def shooting_integrator(temperature: float, friction: float, time_step: float) -> openmm.CustomIntegrator:
+    """Langevin dynamics in the symmetric BAOAB splitting: positions and velocities belong to the same time.
+
+    Reversing the velocities reverses the dynamics, and fresh Maxwell-Boltzmann velocities are right without any
+    half-step correction. Scheme: Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34 (2013).
+
+    Parameters
+    ----------
+    temperature, friction, time_step : float
+        K, 1/ps, ps.
+    """
+    integrator = _langevin(temperature, friction, time_step)
+    integrator.addUpdateContextState()
+    integrator.addComputePerDof("v", "v + 0.5*dt*f/m")
+    integrator.addConstrainVelocities()
+    _half_drift(integrator)
+    integrator.addComputePerDof("v", "decay*v + kick*gaussian/sqrt(m)")
+    integrator.addConstrainVelocities()
+    _half_drift(integrator)
+    integrator.addComputePerDof("v", "v + 0.5*dt*f/m")
+    integrator.addConstrainVelocities()
+    return integrator
+
+
+def _langevin(temperature: float, friction: float, time_step: float) -> openmm.CustomIntegrator:
+    integrator = openmm.CustomIntegrator(time_step)
+    decay = math.exp(-friction * time_step)
+    integrator.addGlobalVariable("decay", decay)
+    integrator.addGlobalVariable("kick", math.sqrt((1 - decay**2) * MOLAR_GAS_CONSTANT * temperature))
+    integrator.addPerDofVariable("unconstrained", 0)
+    return integrator
+
+
+def _half_drift(integrator: openmm.CustomIntegrator) -> None:
+    integrator.addComputePerDof("x", "x + 0.5*dt*v")
+    integrator.addComputePerDof("unconstrained", "x")
+    integrator.addConstrainPositions()
+    integrator.addComputePerDof("v", "v + (x - unconstrained)/(0.5*dt)")

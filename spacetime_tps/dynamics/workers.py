@@ -1,0 +1,198 @@
+"""Worker processes that run independent pieces of dynamics, and the OpenMM contexts they keep.
+
+Each task carries its own seed and the context is seeded anew for it, so results do not depend on the number of
+workers. (On GPU platforms contexts are not re-seeded, for that recompiles their kernels.)
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from spacetime_tps.dynamics.integrators import annealing_integrator, shooting_integrator
+from spacetime_tps.dynamics.restraint import HarmonicRestraint
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.errors import DynamicsError
+from spacetime_tps.states import FloatArray
+from spacetime_tps.units import MOLAR_GAS_CONSTANT
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Purpose = Literal["sampling", "annealing", "shooting"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a worker needs to simulate a molecule; made by :meth:`for_system`, sent once to each worker."""
+
+    system_xml: str
+    restrained_atoms: tuple[int, ...]
+    temperature: float
+    friction: float
+    time_step: float
+    kt: float
+    periodic: bool
+    platform: str
+
+    @classmethod
+    def for_system(cls, molecule: MolecularSystem) -> Engine:
+        """The engine of a molecular system at its own temperature."""
+        return cls(
+            system_xml=molecule.system_xml,
+            restrained_atoms=tuple(int(atom) for atom in molecule.selection),
+            temperature=molecule.temperature,
+            friction=molecule.friction,
+            time_step=molecule.time_step,
+            kt=molecule.kt,
+            periodic=molecule.periodic,
+            platform=molecule.platform,
+        )
+
+    def context(self, purpose: Purpose) -> tuple[openmm.Context, HarmonicRestraint | None]:
+        """A new context; the restraint is there for annealing only."""
+        system = openmm.XmlSerializer.deserialize(self.system_xml)
+        restraint = None
+        arguments = (self.temperature, self.friction, self.time_step)
+        if purpose == "annealing":
+            restraint = HarmonicRestraint(self.restrained_atoms, self.kt, self.periodic)
+            system.addForce(restraint.force)
+            integrator = annealing_integrator(*arguments)
+        elif purpose == "shooting":
+            integrator = shooting_integrator(*arguments)
+        else:
+            integrator = openmm.LangevinMiddleIntegrator(*arguments)
+        platform = openmm.Platform.getPlatformByName(self.platform)
+        properties = {"Threads": "1"} if self.platform == "CPU" else {}
+        return openmm.Context(system, integrator, platform, properties), restraint
+
+
+_engine: Engine | None = None
+_contexts: dict[str, tuple[openmm.Context, HarmonicRestraint | None]] = {}
+
+
+def seeded_context(purpose: Purpose, seed: int) -> tuple[openmm.Context, HarmonicRestraint | None]:
+    """This process's context for a purpose, its random numbers started from ``seed``."""
+    if _engine is None:
+        raise RuntimeError("no engine in this process; run the task through a WorkerPool")
+    if purpose not in _contexts:
+        _contexts[purpose] = _engine.context(purpose)
+    context, restraint = _contexts[purpose]
+    if _engine.platform in ("Reference", "CPU"):
+        context.getIntegrator().setRandomNumberSeed(seed)
+        context.reinitialize()
+    return context, restraint
+
+
+def maxwell_boltzmann(context: openmm.Context, temperature: float, rng: np.random.Generator) -> FloatArray:
+    """Velocities (atoms, 3) in nm/ps drawn at a temperature, with the context's constraints applied.
+
+    The context must have its positions; its velocities are overwritten.
+    """
+    system = context.getSystem()
+    masses = np.array([system.getParticleMass(i)._value for i in range(system.getNumParticles())])
+    with np.errstate(divide="ignore"):
+        width = np.where(masses > 0, np.sqrt(MOLAR_GAS_CONSTANT * temperature / masses), 0.0)
+    context.setVelocities(rng.normal(size=(len(masses), 3)) * width[:, None])
+    if system.getNumConstraints():
+        context.applyVelocityConstraints(1e-8)
+    return get_velocities(context)
+
+
+def get_positions(context: openmm.Context) -> FloatArray:
+    """Positions (atoms, 3), nm."""
+    state = context.getState(positions=True)
+    return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+
+
+def get_velocities(context: openmm.Context) -> FloatArray:
+    """Velocities (atoms, 3), nm/ps."""
+    state = context.getState(velocities=True)
+    return np.array(state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def openmm_seed(sequence: np.random.SeedSequence) -> int:
+    """A positive 31-bit seed (OpenMM takes 0 for 'choose one')."""
+    return int(sequence.generate_state(1)[0] % (2**31 - 2)) + 1
+
+
+class WorkerPool:
+    """Processes that each simulate one task at a time on one thread.
+
+    Parameters
+    ----------
+    engine : Engine
+    workers : int, optional
+        Number of processes; by default one a core.
+    """
+
+    def __init__(self, engine: Engine, workers: int | None = None) -> None:
+        self.engine = engine
+        self.workers = workers or available_cores()
+        self._executor = ProcessPoolExecutor(
+            self.workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(engine,),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(wait=kind is None, cancel_futures=True)
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], chunk: int = 1
+    ) -> Iterator[Result]:
+        """Results in the order of the tasks, each as soon as it and those before it are there.
+
+        Parameters
+        ----------
+        function : callable
+            Runs one task in a worker; importable by name.
+        tasks : sequence
+        chunk : int
+            Tasks that a worker takes at a time: more than one for short tasks.
+        """
+        batches = [tasks[start : start + chunk] for start in range(0, len(tasks), chunk)]
+        futures = [self._executor.submit(_run_batch, function, batch) for batch in batches]
+        try:
+            for future in futures:
+                yield from future.result()
+        except BrokenProcessPool as error:
+            raise DynamicsError(
+                f"a worker process died in {getattr(function, '__name__', function)} (out of memory?); finished stages "
+                "are kept: free memory or take fewer --workers, then go on with --resume"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _run_batch(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+    return [function(task) for task in tasks]
+
+
+def _start_worker(engine: Engine) -> None:
+    global _engine
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _engine = engine
+    _contexts.clear()

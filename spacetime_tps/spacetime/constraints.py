@@ -1,0 +1,82 @@
+"""What a curve must obey besides being short: a bound on the posterior variance, a region to keep away from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from spacetime_tps.denoisers.base import Denoiser, Moments
+from spacetime_tps.errors import GeometryError
+from spacetime_tps.spacetime.family import Points, kl_divergence, moments_at
+
+
+class Constraint(Protocol):
+    """A condition on every point of a curve."""
+
+    def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
+        """Relative excess over the limit, shape (points,): at most 0 where the condition holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class VarianceBound:
+    """tr Cov[x|z] ≤ ``limit``: denoising distributions stay narrow, so they must move instead of being reweighted.
+
+    Attributes
+    ----------
+    limit : float
+        In the square of y's unit.
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not self.limit > 0:
+            raise GeometryError(f"variance bound must be positive, not {self.limit}")
+
+    def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
+        """v/limit − 1."""
+        return moments.variance / self.limit - 1
+
+
+@dataclass(frozen=True)
+class RegionAvoidance:
+    """KL(p(·|z*) ‖ p(·|z)) ≥ ``divergence``: keep away from the denoising distribution of ``centre``.
+
+    Attributes
+    ----------
+    centre : Points
+        One point z*.
+    divergence : float
+        In nats.
+    """
+
+    centre: Points
+    divergence: float
+
+    def __post_init__(self) -> None:
+        if not self.divergence > 0:
+            raise GeometryError(f"the divergence from a region must be positive, not {self.divergence}")
+
+    def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
+        """1 − KL/divergence."""
+        centre = Points(self.centre.y.expand_as(points.y), self.centre.log_snr.expand_as(points.log_snr))
+        return 1 - kl_divergence(denoiser, centre, points) / self.divergence
+
+
+def largest_violation(
+    denoiser: Denoiser, points: Points, constraints: tuple[Constraint, ...]
+) -> tuple[float, int]:
+    """Largest relative violation over points and constraints, and the point where it is; (−inf, 0) without any."""
+    worst, where = -torch.inf, 0
+    with torch.no_grad():
+        moments = moments_at(denoiser, points)
+        for constraint in constraints:
+            violation = constraint.violation(denoiser, points, moments)
+            index = int(violation.argmax())
+            if violation[index] > worst:
+                worst, where = float(violation[index]), index
+    return worst, where

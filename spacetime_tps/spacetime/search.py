@@ -1,0 +1,196 @@
+"""Global start for constrained geodesics: the shortest path over a graph of feasible spacetime points."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components, dijkstra
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from spacetime_tps.denoisers.base import Denoiser, Moments
+from spacetime_tps.errors import NoPathError
+from spacetime_tps.spacetime.constraints import Constraint
+from spacetime_tps.spacetime.family import Points, moments_at, symmetric_divergence
+
+_TOLERANCE = 1e-3
+_RESOLVED = 1.0  # nats: no jump between modes hides in a chord this short
+
+
+def graph_path(
+    denoiser: Denoiser,
+    a: Points,
+    b: Points,
+    constraints: tuple[Constraint, ...],
+    *,
+    samples: Tensor,
+    log_snr_bounds: tuple[float, float],
+    levels: int = 10,
+    neighbours: int = 12,
+) -> Points:
+    """Points of the shortest feasible path from a to b over a graph.
+
+    Nodes are the samples, smoothed by the denoiser, at each level of log SNR, and both ends. Edges join near
+    neighbours in y on one level and on the next. Their weight √J is the length of the exponential geodesic (straight
+    in η) that joins them, or longer; an edge counts only if points along that geodesic obey the constraints.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    a, b : Points
+        One point each.
+    constraints : tuple of Constraint
+    samples : tensor, shape (n, dimension)
+        Thinned samples.
+    log_snr_bounds : (float, float)
+        Lowest and highest level.
+    levels : int
+    neighbours : int
+        Edges of each node on each level.
+
+    Returns
+    -------
+    Points
+        From a to b, both included.
+
+    Raises
+    ------
+    NoPathError
+        If no feasible path joins the ends: the samples lack the channel, or a bound is too tight.
+    """
+    values = torch.linspace(*log_snr_bounds, levels, dtype=torch.float64)
+    nodes = Points(
+        torch.cat([a.y, b.y, samples.repeat(levels, 1)]),
+        torch.cat([a.log_snr, b.log_snr, values.repeat_interleave(len(samples))]),
+    )
+    level = torch.cat([torch.tensor([-1, -1]), torch.arange(levels).repeat_interleave(len(samples))]).numpy()
+    with torch.no_grad():
+        smooth = moments_at(denoiser, nodes).mean
+        nodes = Points(torch.cat([nodes.y[:2], smooth[2:]]), nodes.log_snr)
+        moments = moments_at(denoiser, nodes)
+        allowed = _feasible(denoiser, nodes, moments, constraints)
+        allowed[:2] = True  # the ends are given; solve_geodesic has checked them
+        kept = np.flatnonzero(allowed)
+        nodes, level = nodes[torch.from_numpy(kept)], level[kept]
+        moments = Moments(moments.mean[kept], moments.variance[kept])
+        start, end = _edges(nodes, level, neighbours)
+        weight = _edge_lengths(denoiser, nodes, moments, start, end, constraints)
+    usable = np.isfinite(weight)
+    graph = coo_matrix((weight[usable], (start[usable], end[usable])), shape=(len(nodes), len(nodes))).tocsr()
+    distance, previous = dijkstra(graph, directed=False, indices=0, return_predecessors=True)
+    if not np.isfinite(distance[1]):
+        raise NoPathError(_explain(graph, len(samples), len(kept) - 2))
+    path = [1]
+    while path[-1] != 0:
+        path.append(int(previous[path[-1]]))
+    return nodes[torch.tensor(path[::-1])]
+
+
+def _feasible(
+    denoiser: Denoiser, points: Points, moments: Moments, constraints: tuple[Constraint, ...]
+) -> NDArray[np.bool_]:
+    ok = torch.ones(len(points), dtype=torch.bool)
+    for constraint in constraints:
+        ok &= constraint.violation(denoiser, points, moments) <= _TOLERANCE
+    return ok.numpy()
+
+
+def _edges(nodes: Points, level: NDArray[np.intp], neighbours: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of nodes: near in y, on the same level or on adjacent ones; the ends join every level."""
+    y = nodes.y.numpy()
+    pairs = []
+    levels = [np.flatnonzero(level == value) for value in range(level.max() + 1)]
+    for index, here in enumerate(levels):
+        for there in levels[index : index + 2]:
+            if len(here) and len(there):
+                pairs.append(_nearest(y, here, there, neighbours))
+        if len(here):
+            pairs.append(_nearest(y, np.array([0, 1]), here, neighbours))
+    pairs.append(np.array([[0, 1]]))
+    both = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+    both = both[both[:, 0] != both[:, 1]]
+    return both[:, 0], both[:, 1]
+
+
+def _nearest(
+    y: NDArray[np.float64], here: NDArray[np.intp], there: NDArray[np.intp], neighbours: int
+) -> NDArray[np.intp]:
+    found = NearestNeighbors(n_neighbors=min(neighbours, len(there))).fit(y[there]).kneighbors(y[here])[1]
+    return np.stack([np.repeat(here, found.shape[1]), there[found.ravel()]], axis=1)
+
+
+def _edge_lengths(
+    denoiser: Denoiser,
+    nodes: Points,
+    moments: Moments,
+    start: NDArray[np.intp],
+    end: NDArray[np.intp],
+    constraints: tuple[Constraint, ...],
+    batch: int = 4096,
+) -> NDArray[np.float64]:
+    """√J of each edge, infinite where the constraints are broken between its ends."""
+    lengths = []
+    for first in range(0, len(start), batch):
+        i, j = (torch.from_numpy(ends[first : first + batch]) for ends in (start, end))
+        a, b = nodes[i], nodes[j]
+        at_a = Moments(moments.mean[i], moments.variance[i])
+        at_b = Moments(moments.mean[j], moments.variance[j])
+        length = symmetric_divergence(a, at_a, b, at_b).clamp(min=0).sqrt().numpy()
+        if constraints:
+            length[~_holds_between(denoiser, a, at_a, b, at_b, constraints)] = np.inf
+        lengths.append(length)
+    return np.concatenate(lengths)
+
+
+def _holds_between(
+    denoiser: Denoiser, a: Points, at_a: Moments, b: Points, at_b: Moments, constraints: tuple[Constraint, ...]
+) -> NDArray[np.bool_]:
+    """Whether the constraints hold along exponential geodesics, looked for where a jump between modes would be.
+
+    Along such a geodesic η is linear and Δη·μ rises from one end to the other. Bisection follows the half in which it
+    rises more, until what is left is too short to hide a jump; each point on the way is tested.
+    """
+    ok = np.ones(len(a), dtype=bool)
+    edge = torch.arange(len(a))
+    while len(edge):
+        snr = 0.5 * (a.snr + b.snr)
+        middle = Points(0.5 * (a.snr[:, None] * a.y + b.snr[:, None] * b.y) / snr[:, None], snr.log())
+        at_middle = moments_at(denoiser, middle)
+        holds = torch.from_numpy(_feasible(denoiser, middle, at_middle, constraints))
+        ok[edge[~holds]] = False
+        left = symmetric_divergence(a, at_a, middle, at_middle)
+        right = symmetric_divergence(middle, at_middle, b, at_b)
+        go_on = holds & (torch.maximum(left, right) > _RESOLVED)
+        upper = (right > left)[go_on]
+        edge = edge[go_on]
+        a, at_a, b, at_b = (
+            _choose(upper, middle[go_on], a[go_on]),
+            _choose_moments(upper, _take(at_middle, go_on), _take(at_a, go_on)),
+            _choose(~upper, middle[go_on], b[go_on]),
+            _choose_moments(~upper, _take(at_middle, go_on), _take(at_b, go_on)),
+        )
+    return ok
+
+
+def _take(moments: Moments, index: Tensor) -> Moments:
+    return Moments(moments.mean[index], moments.variance[index])
+
+
+def _choose(where: Tensor, yes: Points, no: Points) -> Points:
+    return Points(torch.where(where[:, None], yes.y, no.y), torch.where(where, yes.log_snr, no.log_snr))
+
+
+def _choose_moments(where: Tensor, yes: Moments, no: Moments) -> Moments:
+    return Moments(torch.where(where[:, None], yes.mean, no.mean), torch.where(where, yes.variance, no.variance))
+
+
+def _explain(graph: object, samples: int, nodes: int) -> str:
+    _, label = connected_components(graph, directed=False)
+    sizes = [int((label == label[end]).sum()) - 1 for end in (0, 1)]
+    return (
+        f"no connection between the two states: of {nodes} feasible spacetime points made from {samples} samples, "
+        f"{sizes[0]} are connected to A and {sizes[1]} to B, and no path joins them. The samples lack the channel, or "
+        "the bound is too tight: sample the barrier (a higher model_temperature, longer sampling) or relax the bound"
+    )
