@@ -48,9 +48,7 @@ def place(neighbours: list[np.ndarray], length: float, angle: float, torsion: fl
     normal = np.cross(c - d, bc)
     normal /= np.linalg.norm(normal)
     in_plane = np.cross(normal, bc)
-    return b + length * (
-        -np.cos(theta) * bc + np.sin(theta) * (np.cos(tau) * in_plane + np.sin(tau) * normal)
-    )
+    return b + length * (-np.cos(theta) * bc + np.sin(theta) * (np.cos(tau) * in_plane + np.sin(tau) * normal))
 
 
 def heavy_atoms(phi: float, psi: float) -> tuple[app.Topology, np.ndarray]:
@@ -100,9 +98,7 @@ def conformer(name: str, forcefield: app.ForceField) -> tuple[app.Topology, np.n
     for quartet, angle in zip(dihedrals, (phi, psi), strict=True):
         bias.addTorsion(*quartet.tolist(), [np.radians(angle)])
     system.addForce(bias)
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(modeller.positions)
     for k in (1000.0, 0.0):
         context.setParameter("k", k)
@@ -114,9 +110,7 @@ def conformer(name: str, forcefield: app.ForceField) -> tuple[app.Topology, np.n
     drift = (angles - np.array([phi, psi]) + 180) % 360 - 180
     if np.abs(drift).max() > 20:
         raise RuntimeError(f"{name} minimised to (phi, psi) = {angles.round(1)}, its target is {phi}, {psi}")
-    n, ca, c, cb = (
-        positions[top.select(f"resname ALA and name {atom}")[0]] for atom in ("N", "CA", "C", "CB")
-    )
+    n, ca, c, cb = (positions[top.select(f"resname ALA and name {atom}")[0]] for atom in ("N", "CA", "C", "CB"))
     if np.dot(np.cross(n - ca, c - ca), cb - ca) <= 0:
         raise RuntimeError(f"{name} is not an L-amino acid")
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)

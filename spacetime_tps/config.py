@@ -41,7 +41,7 @@ class CollectiveVariableSettings(Settings):
     @property
     def kind(self) -> Literal["dihedral", "angle", "distance"]:
         """Which of the three it is."""
-        return next(iter(self.model_fields_set))  # type: ignore[return-value]
+        return "dihedral" if self.dihedral else "angle" if self.angle else "distance"
 
     @property
     def atoms(self) -> tuple[int | str, ...]:
@@ -90,7 +90,6 @@ class SystemSettings(Settings):
     collective_variables: dict[str, CollectiveVariableSettings] = Field(min_length=1)
     states: dict[str, StateSettings] = Field(min_length=2, max_length=2, description="A, then B")
     target: TargetSettings
-    atoms: str = Field("element != H", description="mdtraj selection of the atoms the score model sees")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -114,6 +113,18 @@ class SystemSettings(Settings):
             known = ", ".join(self.collective_variables)
             raise ValueError(f"{where}: no collective variable {variable!r} (there are: {known})")
         return self.collective_variables[variable].unit
+
+
+class CartesianSettings(Settings):
+    """Latent coordinates: Cartesian positions of atoms, superposed on a template."""
+
+    kind: Literal["cartesian"] = "cartesian"
+    atoms: str = Field("element != H", description="mdtraj selection of the atoms the score model sees")
+    template: str | None = Field(
+        None,
+        description="name of the structure that all frames are superposed on, by default A's; the straight line "
+        "between two structures depends on it, and one that lies between the states is best",
+    )
 
 
 class ReplicaExchangeSettings(Settings):
@@ -172,9 +183,7 @@ class FilesSettings(Settings):
 
     method: Literal["files"]
     trajectories: tuple[Path, ...] = Field(min_length=1, description="relative to the YAML file")
-    weights: tuple[Path, ...] | None = Field(
-        None, description="one text or .npy file of frame weights per trajectory"
-    )
+    weights: tuple[Path, ...] | None = Field(None, description="one text or .npy file of frame weights per trajectory")
     stride: int = Field(1, ge=1)
     model_temperature: Annotated[Temperature, Positive] = Field(
         300.0, description="temperature of the ensemble that the (weighted) frames represent"
@@ -200,7 +209,7 @@ class MixtureSettings(Settings):
         (8, 16, 24, 32), min_length=1, description="candidates; the held-out likelihood chooses"
     )
     shrinkage: float = Field(
-        8.0, ge=0, description="pseudo-counts of the pooled covariance in each component's covariance"
+        24.0, ge=0, description="pseudo-counts of the pooled covariance in each component's covariance"
     )
     held_out: float = Field(0.2, gt=0, lt=0.9, description="fraction of the samples, in blocks of time")
     max_frames: int = Field(4000, ge=100, description="frames used, evenly spaced, when there are more")
@@ -226,13 +235,14 @@ class RegionSettings(Settings):
 class GeodesicSettings(Settings):
     """Curves on spacetime between the two states' structures."""
 
-    end_snr: Annotated[InverseArea, Positive] = Field(5500.0, description="signal-to-noise ratio at both ends")
+    end_snr: Annotated[InverseArea, Positive] = Field(10000.0, description="signal-to-noise ratio at both ends")
     snr_bounds: tuple[Annotated[InverseArea, Positive], Annotated[InverseArea, Positive]] = (1.0, 40000.0)
     points: int = Field(128, ge=8, le=10000)
     knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
-    variance_bound: Annotated[Area, Positive] = Field(0.005, description="of the low-variance geodesic")
+    variance_bound: Annotated[Area, Positive] = Field(0.004, description="of the low-variance geodesic")
     region: RegionSettings | None = None
     graph_samples: int = Field(600, ge=10, description="thinned samples in the graph that starts the search")
+    channels: int = Field(3, ge=1, description="different paths through that graph to start from")
     graph_levels: int = Field(10, ge=2, description="levels of log SNR in that graph")
 
     @model_validator(mode="after")
@@ -269,6 +279,7 @@ class RunSettings(Settings):
     """Everything that defines a run, but for its seed and its versions."""
 
     system: SystemSettings
+    coordinates: CartesianSettings = CartesianSettings()
     samples: SamplesSettings
     denoiser: MixtureSettings = MixtureSettings()
     geodesics: GeodesicSettings = GeodesicSettings()
@@ -286,6 +297,11 @@ class RunSettings(Settings):
         ):
             if value < step * (1 - 1e-9):
                 raise ValueError(f"{name} ({value:g} ps) is shorter than system.time_step ({step:g} ps)")
+        template = self.coordinates.template
+        if template is not None and template not in self.system.structures:
+            raise ValueError(
+                f"coordinates.template: no structure {template!r} (there are: {', '.join(self.system.structures)})"
+            )
         region = self.geodesics.region
         if region is not None:
             unit = self.system._unit_of(region.collective_variable, "geodesics.region")

@@ -26,7 +26,11 @@ def configure_logging(level: int = logging.INFO) -> None:
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     """Pass items on and show how many have come; the bar goes away when they are all there."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console, transient=True, disable=not log.isEnabledFor(logging.INFO)) as progress:
         task = progress.add_task(description, total=total)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spacetime_tps.config import CollectiveVariableSettings, StateSettings
 from spacetime_tps.errors import MoleculeError
+from spacetime_tps.units import In
 
 FloatArray = NDArray[np.float64]
 Values = Mapping[str, FloatArray]
@@ -54,6 +55,23 @@ class CollectiveVariable:
         }[self.kind]
         values: FloatArray = compute(trajectory, np.array([self.atoms]), periodic=False)[:, 0].astype(float)
         return wrap(values) if self.periodic else values
+
+    def on_subset(self, atoms: Sequence[int]) -> CollectiveVariable:
+        """The same variable for trajectories that hold only ``atoms``, in that order.
+
+        Raises
+        ------
+        MoleculeError
+            If one of its atoms is not among them.
+        """
+        place = {atom: index for index, atom in enumerate(atoms)}
+        missing = [atom for atom in self.atoms if atom not in place]
+        if missing:
+            raise MoleculeError(
+                f"collective variable {self.name!r} needs atom {missing[0]} (0-based), which is not among the "
+                f"coordinates.atoms of the score model; add it to that selection"
+            )
+        return CollectiveVariable(self.name, self.kind, tuple(place[atom] for atom in self.atoms))
 
     def difference(self, values: FloatArray, reference: float) -> FloatArray:
         """``values - reference``, the short way round if periodic."""
@@ -104,7 +122,7 @@ class State:
 
     @classmethod
     def from_settings(
-        cls, name: str, settings: StateSettings, variables: Mapping[str, CollectiveVariable], units: Mapping
+        cls, name: str, settings: StateSettings, variables: Mapping[str, CollectiveVariable], units: Mapping[str, In]
     ) -> State:
         """Read the bounds of its boxes, each in the unit of its collective variable."""
         boxes = tuple(
@@ -118,7 +136,7 @@ class State:
 
         On a circle an interval from ``low`` to ``high`` runs upwards from ``low``, through ±π if it must.
         """
-        return np.any([self._in_box(box, values) for box in self.boxes], axis=0)
+        return np.asarray(np.any([self._in_box(box, values) for box in self.boxes], axis=0))
 
     def _in_box(self, box: Mapping[str, tuple[float, float]], values: Values) -> NDArray[np.bool_]:
         inside = [
@@ -127,7 +145,23 @@ class State:
             else (values[key] >= low) & (values[key] <= high)
             for key, (low, high) in box.items()
         ]
-        return np.all(inside, axis=0)
+        return np.asarray(np.all(inside, axis=0))
+
+
+def state_indices(states: tuple[State, State], positions: FloatArray) -> NDArray[np.intp]:
+    """State of each frame: 0 for the first, 1 for the second, -1 for neither. Shape (frames,).
+
+    Parameters
+    ----------
+    states : tuple of State
+        A and B, with the same collective variables.
+    positions : array, shape (frames, atoms, 3)
+        In nm.
+    """
+    trajectory = mdtraj.Trajectory(np.asarray(positions), None)
+    values = {name: variable(trajectory) for name, variable in states[0].variables.items()}
+    first, second = (state.contains(values) for state in states)
+    return np.where(first, 0, np.where(second, 1, -1))
 
 
 def check_disjoint(states: Sequence[State]) -> None:
@@ -141,9 +175,7 @@ def check_disjoint(states: Sequence[State]) -> None:
     first, second = states
     for i, one in enumerate(first.boxes):
         for j, two in enumerate(second.boxes):
-            if all(
-                _overlap(one[key], two[key], first.variables[key].periodic) for key in one.keys() & two.keys()
-            ):
+            if all(_overlap(one[key], two[key], first.variables[key].periodic) for key in one.keys() & two.keys()):
                 raise MoleculeError(
                     f"states {first.name} and {second.name} overlap: box {i} of {first.name} and box {j} of "
                     f"{second.name} share a region of {', '.join(first.variables)}; make one of them smaller"

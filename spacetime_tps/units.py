@@ -18,7 +18,7 @@ MOLAR_GAS_CONSTANT = 0.00831446261815324
 
 
 @cache
-def _registry() -> pint.UnitRegistry:
+def _registry() -> pint.UnitRegistry[float]:
     return pint.UnitRegistry()
 
 
@@ -33,7 +33,7 @@ class In:
         if isinstance(value, bool) or not isinstance(value, str):
             raise ValueError(f"{value!r} has no unit; write a text such as '{value} {self.unit}'")
         try:
-            quantity = _registry().Quantity(value)
+            quantity: pint.Quantity[float] = _registry().Quantity(value)
         except pint.UndefinedUnitError as error:
             raise ValueError(f"unknown unit in {value!r}: {error}") from error
         except Exception as error:

@@ -1,1 +1,1 @@
-""""""
+"""What was found: figures of samples, curves and paths."""

@@ -67,7 +67,7 @@ class CartesianCoordinates:
         chosen = positions[:, list(self.atoms)]
         centre = chosen.mean(axis=1, keepdims=True)
         rotation = _optimal_rotation(chosen - centre, self.template)
-        return (positions - centre) @ rotation
+        return np.asarray((positions - centre) @ rotation)
 
     def encode(self, positions: FloatArray) -> FloatArray:
         """Latent vectors (frames, dimension) of positions (frames, all atoms, 3) in nm.
@@ -86,7 +86,7 @@ class CartesianCoordinates:
     def decode(self, latent: FloatArray) -> FloatArray:
         """Positions (..., n, 3) of the chosen atoms in nm, superposed on the template."""
         latent = np.asarray(latent)
-        return (latent @ self.basis.T).reshape(*latent.shape[:-1], len(self.atoms), 3)
+        return np.asarray((latent @ self.basis.T).reshape(*latent.shape[:-1], len(self.atoms), 3))
 
     def decoded_trajectory(self, latent: FloatArray, topology: mdtraj.Topology) -> mdtraj.Trajectory:
         """Latent vectors (frames, dimension) as a trajectory of the chosen atoms."""

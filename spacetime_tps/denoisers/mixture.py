@@ -76,9 +76,7 @@ class GaussianMixtureDenoiser:
         u = (y @ self._project).reshape(len(y), self.components, self.dimension) - self._offset
         total = self._variances + spread
         log_weight = (
-            self.weights.log()
-            - 0.5 * (u**2 / total + total.log()).sum(-1)
-            - 0.5 * self.dimension * log_snr[:, None]
+            self.weights.log() - 0.5 * (u**2 / total + total.log()).sum(-1) - 0.5 * self.dimension * log_snr[:, None]
         )
         return log_weight, u, total
 
@@ -236,4 +234,4 @@ def _log_gaussian(x: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> 
     for k, (mean, factor) in enumerate(zip(means, np.linalg.cholesky(covariances), strict=True)):
         whitened = np.linalg.solve(factor, (x - mean).T)
         result[:, k] = -0.5 * (whitened**2).sum(0) - np.log(np.diag(factor)).sum()
-    return result - 0.5 * x.shape[1] * math.log(2 * math.pi)
+    return np.asarray(result - 0.5 * x.shape[1] * math.log(2 * math.pi))

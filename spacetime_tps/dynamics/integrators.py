@@ -29,7 +29,8 @@ def annealing_integrator(temperature: float, friction: float, time_step: float) 
     integrator.addUpdateContextState()
     integrator.addComputeGlobal("potential", f"energy{PHYSICAL}")
     integrator.addComputeGlobal("restraint", f"energy{RESTRAINT}")
-    integrator.addComputePerDof("v", f"v + dt*(f{PHYSICAL} + f{RESTRAINT})/m")
+    for group in (PHYSICAL, RESTRAINT):
+        integrator.addComputePerDof("v", f"v + dt*f{group}/m")
     integrator.addConstrainVelocities()
     integrator.addComputePerDof("x", "x + 0.5*dt*v")
     integrator.addComputePerDof("v", "decay*v + kick*gaussian/sqrt(m)")
@@ -64,11 +65,17 @@ def shooting_integrator(temperature: float, friction: float, time_step: float) -
     return integrator
 
 
+def set_temperature(integrator: openmm.CustomIntegrator, temperature: float) -> None:
+    """Change the temperature (K) of one of these integrators."""
+    decay = integrator.getGlobalVariableByName("decay")
+    integrator.setGlobalVariableByName("kick", math.sqrt((1 - decay**2) * MOLAR_GAS_CONSTANT * temperature))
+
+
 def _langevin(temperature: float, friction: float, time_step: float) -> openmm.CustomIntegrator:
     integrator = openmm.CustomIntegrator(time_step)
-    decay = math.exp(-friction * time_step)
-    integrator.addGlobalVariable("decay", decay)
-    integrator.addGlobalVariable("kick", math.sqrt((1 - decay**2) * MOLAR_GAS_CONSTANT * temperature))
+    integrator.addGlobalVariable("decay", math.exp(-friction * time_step))
+    integrator.addGlobalVariable("kick", 0)
+    set_temperature(integrator, temperature)
     integrator.addPerDofVariable("unconstrained", 0)
     return integrator
 

@@ -30,9 +30,7 @@ class HarmonicRestraint:
     def __init__(self, atoms: Sequence[int], kt: float, periodic: bool = False) -> None:
         self.atoms = [int(atom) for atom in atoms]
         self.kt = kt
-        distance = (
-            "periodicdistance(x, y, z, x0, y0, z0)^2" if periodic else "(x-x0)^2 + (y-y0)^2 + (z-z0)^2"
-        )
+        distance = "periodicdistance(x, y, z, x0, y0, z0)^2" if periodic else "(x-x0)^2 + (y-y0)^2 + (z-z0)^2"
         self.force = openmm.CustomExternalForce(f"0.5*spacetime_k*({distance})")
         self.force.addGlobalParameter("spacetime_k", 0.0)
         for coordinate in ("x0", "y0", "z0"):

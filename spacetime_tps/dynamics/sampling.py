@@ -151,7 +151,7 @@ def run_replica_exchange(
                 ends[low], ends[high] = ends[high], ends[low]
         positions = [end.positions for end in ends]
 
-    time = settings.frame_interval * np.arange(1, len(frames) + 1)
+    time = settings.frame_interval * np.arange(1, len(frames) + 1, dtype=np.float64)
     ensembles = [
         Ensemble(
             float(temperature),
@@ -186,7 +186,7 @@ def run_molecular_dynamics(
         ]
         current = list(pool.map(run_segment, tasks, chunk))
         history.append(current)
-    time = settings.frame_interval * np.arange(1, frames + 1)
+    time = settings.frame_interval * np.arange(1, frames + 1, dtype=np.float64)
     ensembles = [
         Ensemble(
             settings.model_temperature,

@@ -15,7 +15,7 @@ from openmm import app, unit
 from spacetime_tps.config import SystemSettings
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.resources import data_folder
-from spacetime_tps.states import CollectiveVariable, FloatArray, State, Values, check_disjoint, select
+from spacetime_tps.states import CollectiveVariable, FloatArray, State, Values, check_disjoint, state_indices
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 _NONBONDED = {
@@ -43,8 +43,6 @@ class MolecularSystem:
     variables : mapping of str to CollectiveVariable
     states : tuple of State
         A and B.
-    selection : array of int
-        The atoms that the score model sees.
     temperature, time_step, friction : float
         K, ps and 1/ps.
     platform : str
@@ -57,7 +55,6 @@ class MolecularSystem:
     structures: Mapping[str, FloatArray]
     variables: Mapping[str, CollectiveVariable]
     states: tuple[State, State]
-    selection: np.ndarray
     temperature: float
     time_step: float
     friction: float
@@ -85,20 +82,15 @@ class MolecularSystem:
             for name, variable in settings.collective_variables.items()
         }
         units = {name: variable.unit for name, variable in settings.collective_variables.items()}
-        a, b = (
-            State.from_settings(name, state, variables, units) for name, state in settings.states.items()
-        )
+        a, b = (State.from_settings(name, state, variables, units) for name, state in settings.states.items())
         molecule = cls(
             name=settings.name,
             topology=topology,
             openmm_topology=openmm_topology,
             system_xml=openmm.XmlSerializer.serialize(system),
-            structures={
-                name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()
-            },
+            structures={name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()},
             variables=variables,
             states=(a, b),
-            selection=select(topology, settings.atoms, "system.atoms"),
             temperature=settings.temperature,
             time_step=settings.time_step,
             friction=settings.friction,
@@ -126,17 +118,11 @@ class MolecularSystem:
         """Every collective variable in every frame."""
         return {name: variable(trajectory) for name, variable in self.variables.items()}
 
-    def state_of(self, trajectory: mdtraj.Trajectory) -> np.ndarray:
-        """Index of the state each frame is in: 0 for A, 1 for B, -1 for neither. Shape (frames,)."""
-        values = self.collective_variables(trajectory)
-        a, b = (state.contains(values) for state in self.states)
-        return np.where(a, 0, np.where(b, 1, -1))
-
     def _check_states(self) -> None:
         check_disjoint(self.states)
         for index, state in enumerate(self.states):
             frame = self.trajectory(self.structures[state.structure][None])
-            if self.state_of(frame)[0] != index:
+            if state_indices(self.states, frame.xyz)[0] != index:
                 values = ", ".join(f"{k} = {v[0]:.3f}" for k, v in self.collective_variables(frame).items())
                 raise MoleculeError(
                     f"state {state.name} does not hold its own structure {state.structure!r} ({values} in rad or "
@@ -233,5 +219,3 @@ def _force_field_file(name: str) -> str:
 def _is_serialized_system(file: str) -> bool:
     path = Path(file)
     return path.is_file() and "<System" in path.read_text()[:1000]
-
-

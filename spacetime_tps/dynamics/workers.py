@@ -24,7 +24,7 @@ from spacetime_tps.dynamics.integrators import annealing_integrator, shooting_in
 from spacetime_tps.dynamics.restraint import HarmonicRestraint
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.states import FloatArray
+from spacetime_tps.states import FloatArray, State, state_indices
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 Task = TypeVar("Task")
@@ -44,19 +44,21 @@ class Engine:
     kt: float
     periodic: bool
     platform: str
+    states: tuple[State, State]
 
     @classmethod
-    def for_system(cls, molecule: MolecularSystem) -> Engine:
+    def for_system(cls, molecule: MolecularSystem, restrained_atoms: Sequence[int]) -> Engine:
         """The engine of a molecular system at its own temperature."""
         return cls(
             system_xml=molecule.system_xml,
-            restrained_atoms=tuple(int(atom) for atom in molecule.selection),
+            restrained_atoms=tuple(int(atom) for atom in restrained_atoms),
             temperature=molecule.temperature,
             friction=molecule.friction,
             time_step=molecule.time_step,
             kt=molecule.kt,
             periodic=molecule.periodic,
             platform=molecule.platform,
+            states=molecule.states,
         )
 
     def context(self, purpose: Purpose) -> tuple[openmm.Context, HarmonicRestraint | None]:
@@ -77,6 +79,7 @@ class Engine:
         return openmm.Context(system, integrator, platform, properties), restraint
 
 
+_NO_ENGINE = "no engine in this process; run the task through a WorkerPool"
 _engine: Engine | None = None
 _contexts: dict[str, tuple[openmm.Context, HarmonicRestraint | None]] = {}
 
@@ -84,7 +87,7 @@ _contexts: dict[str, tuple[openmm.Context, HarmonicRestraint | None]] = {}
 def seeded_context(purpose: Purpose, seed: int) -> tuple[openmm.Context, HarmonicRestraint | None]:
     """This process's context for a purpose, its random numbers started from ``seed``."""
     if _engine is None:
-        raise RuntimeError("no engine in this process; run the task through a WorkerPool")
+        raise RuntimeError(_NO_ENGINE)
     if purpose not in _contexts:
         _contexts[purpose] = _engine.context(purpose)
     context, restraint = _contexts[purpose]
@@ -92,6 +95,13 @@ def seeded_context(purpose: Purpose, seed: int) -> tuple[openmm.Context, Harmoni
         context.getIntegrator().setRandomNumberSeed(seed)
         context.reinitialize()
     return context, restraint
+
+
+def current_state(positions: FloatArray) -> int:
+    """State that positions (atoms, 3) are in: 0 for A, 1 for B, -1 for neither; in a worker."""
+    if _engine is None:
+        raise RuntimeError(_NO_ENGINE)
+    return int(state_indices(_engine.states, positions[None])[0])
 
 
 def maxwell_boltzmann(context: openmm.Context, temperature: float, rng: np.random.Generator) -> FloatArray:
@@ -159,9 +169,7 @@ class WorkerPool:
     ) -> None:
         self._executor.shutdown(wait=kind is None, cancel_futures=True)
 
-    def map(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], chunk: int = 1
-    ) -> Iterator[Result]:
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task], chunk: int = 1) -> Iterator[Result]:
         """Results in the order of the tasks, each as soon as it and those before it are there.
 
         Parameters

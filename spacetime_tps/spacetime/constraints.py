@@ -67,9 +67,7 @@ class RegionAvoidance:
         return 1 - kl_divergence(denoiser, centre, points) / self.divergence
 
 
-def largest_violation(
-    denoiser: Denoiser, points: Points, constraints: tuple[Constraint, ...]
-) -> tuple[float, int]:
+def largest_violation(denoiser: Denoiser, points: Points, constraints: tuple[Constraint, ...]) -> tuple[float, int]:
     """Largest relative violation over points and constraints, and the point where it is; (−inf, 0) without any."""
     worst, where = -torch.inf, 0
     with torch.no_grad():

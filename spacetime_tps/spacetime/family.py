@@ -45,9 +45,7 @@ class Points:
 
 def point(y: object, log_snr: float) -> Points:
     """One spacetime point, as a batch of one, in float64."""
-    return Points(
-        torch.as_tensor(y, dtype=torch.float64).reshape(1, -1), torch.tensor([log_snr], dtype=torch.float64)
-    )
+    return Points(torch.as_tensor(y, dtype=torch.float64).reshape(1, -1), torch.tensor([log_snr], dtype=torch.float64))
 
 
 def moments_at(denoiser: Denoiser, points: Points) -> Moments:

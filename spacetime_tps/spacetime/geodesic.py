@@ -20,13 +20,13 @@ from spacetime_tps.spacetime.curve import (
     resample_polyline,
 )
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at, symmetric_divergence
-from spacetime_tps.spacetime.search import graph_path
+from spacetime_tps.spacetime.search import graph_paths
 
 FEASIBILITY_TOLERANCE = 0.01
 """Relative violation of a constraint up to which a curve counts as feasible."""
 
 _AIM = 0.2 * FEASIBILITY_TOLERANCE
-_ENERGY_TOLERANCE = 1e-5
+_ENERGY_TOLERANCE = {False: 1e-6, True: 5e-4}  # relative, of a restart; by whether there are constraints
 _RESTART = 40  # iterations between two looks at the constraints and at the preconditioner
 
 
@@ -80,8 +80,9 @@ class _Solution:
     energy: float
     violation: float
     converged: bool
-    evaluations: int
     iterations: int
+    multipliers: list[Tensor]
+    stiffness: float
 
 
 def solve_geodesic(
@@ -96,6 +97,7 @@ def solve_geodesic(
     knots: int = 14,
     log_snr_bounds: tuple[float, float] | None = None,
     graph_levels: int = 10,
+    channels: int = 3,
     max_iterations: int = 1000,
 ) -> Geodesic:
     """Shortest curve from a to b under the constraints.
@@ -122,8 +124,10 @@ def solve_geodesic(
         By default ten below the lower end to one above the higher.
     graph_levels : int
         Levels of log SNR in the graph.
+    channels : int
+        Paths through the graph to start from.
     max_iterations : int
-        Of L-BFGS, for each start.
+        Of L-BFGS; a tenth of them for each start, to choose the best.
 
     Returns
     -------
@@ -147,18 +151,25 @@ def solve_geodesic(
         if constraints:
             if samples is None:
                 raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
-            starts = [
-                graph_path(
-                    denoiser, a, b, constraints, samples=samples, log_snr_bounds=bounds, levels=graph_levels
-                )
-            ]
+            starts = graph_paths(
+                denoiser,
+                a,
+                b,
+                constraints,
+                samples=samples,
+                log_snr_bounds=bounds,
+                levels=graph_levels,
+                count=channels,
+            )
         else:
             starts = [_bend(a, b, depth, bounds) for depth in (0.0, 1.0, 3.0, 6.0)]
     problem = _Problem(denoiser, a, b, constraints, bounds, points, knots)
-    solutions = [problem.solve(start, max_iterations) for start in starts]
-    best = min(solutions, key=lambda s: (s.violation > FEASIBILITY_TOLERANCE, s.energy))
+    trials = [problem.solve(problem.start(curve), max(max_iterations // 10, 1)) for curve in starts]
+    best = min(trials, key=lambda trial: (trial.violation > FEASIBILITY_TOLERANCE, trial.energy))
+    if not best.converged:
+        best = problem.solve(best, max_iterations)
     curve = constant_speed(denoiser, problem.to_points, best.knots, points)
-    return _describe(denoiser, curve, constraints, best, solutions)
+    return _describe(denoiser, curve, constraints, best, problem.evaluations)
 
 
 class _Problem:
@@ -205,25 +216,42 @@ class _Problem:
     def all_knots(self, inner: Tensor) -> Tensor:
         return torch.cat([self.ends[0], inner, self.ends[1]])
 
-    def solve(self, start: Points, max_iterations: int) -> _Solution:
+    def fit(self, start: Points) -> Tensor:
+        """Inner knots along a polyline, at equal Fisher-Rao distances."""
         polyline = self.to_knots(resample_polyline(self.denoiser, start, 4 * self.points))
-        inner = equidistant_knots(polyline, self.shape[0] + 2)[1:-1]
+        return equidistant_knots(polyline, self.shape[0] + 2)[1:-1]
+
+    def start(self, curve: Points) -> _Solution:
+        """The spline along a polyline, no constraint active yet."""
+        knots = self.all_knots(self.fit(curve))
+        energy, violations = self.measure(knots[1:-1])
         multipliers = [torch.zeros(self.points, dtype=torch.float64) for _ in self.constraints]
-        before, iterations, converged = self.evaluations, 0, False
+        return _Solution(knots, energy, _worst(violations), False, 0, multipliers, 30.0 * energy / self.points)
+
+    def solve(self, start: _Solution, max_iterations: int) -> _Solution:
+        """Go on from a solution."""
+        inner, multipliers, stiffness = start.knots[1:-1], start.multipliers, start.stiffness
+        iterations, converged = 0, False
         energy, violations = self.measure(inner)
-        stiffness = 10.0 * energy / self.points
+        tolerance = _ENERGY_TOLERANCE[bool(self.constraints)]
         while iterations < max_iterations and not converged:
             previous, previous_worst = energy, _worst(violations)
             inner, taken = self.descend(inner, multipliers, stiffness, min(_RESTART, max_iterations - iterations))
             iterations += max(taken, 1)
             energy, violations = self.measure(inner)
-            settled = abs(previous - energy) <= _ENERGY_TOLERANCE * energy
+            settled = abs(previous - energy) <= tolerance * energy
             converged = settled and _worst(violations) <= _AIM
             multipliers = [(m + stiffness * v).clamp(min=0) for m, v in zip(multipliers, violations, strict=True)]
             if _worst(violations) > max(_AIM, 0.5 * previous_worst):
                 stiffness *= 2.0
         return _Solution(
-            self.all_knots(inner), energy, _worst(violations), converged, self.evaluations - before, iterations
+            self.all_knots(inner),
+            energy,
+            _worst(violations),
+            converged,
+            start.iterations + iterations,
+            multipliers,
+            stiffness,
         )
 
     def measure(self, inner: Tensor) -> tuple[float, list[Tensor]]:
@@ -270,7 +298,8 @@ class _Problem:
         hessian = hessian.reshape(size, size)
         hessian += 1e-6 * hessian.diagonal().mean() * torch.eye(size, dtype=torch.float64)
         identity = torch.eye(size, dtype=torch.float64)
-        return torch.linalg.solve_triangular(torch.linalg.cholesky(hessian).T, identity, upper=True)
+        factor: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(hessian).T, identity, upper=True)
+        return factor
 
     def metric(
         self, values: Tensor, multipliers: list[Tensor], stiffness: float
@@ -303,7 +332,8 @@ def _jacobian(outputs: Tensor, inputs: Tensor) -> Tensor:
 def _positive_part(metric: Tensor) -> Tensor:
     """Nearest positive semi-definite matrices."""
     eigenvalues, eigenvectors = torch.linalg.eigh(metric)
-    return (eigenvectors * eigenvalues.clamp(min=0)[:, None]) @ eigenvectors.transpose(1, 2)
+    positive: Tensor = (eigenvectors * eigenvalues.clamp(min=0)[:, None]) @ eigenvectors.transpose(1, 2)
+    return positive
 
 
 def _worst(violations: list[Tensor]) -> float:
@@ -346,7 +376,7 @@ def _describe(
     curve: Points,
     constraints: tuple[Constraint, ...],
     best: _Solution,
-    solutions: list[_Solution],
+    evaluations: int,
 ) -> Geodesic:
     with torch.no_grad():
         moments = moments_at(denoiser, curve)
@@ -374,7 +404,7 @@ def _describe(
         max_violation=violation,
         feasible=feasible,
         converged=best.converged,
-        evaluations=sum(s.evaluations for s in solutions),
+        evaluations=evaluations,
         message=message,
     )
 

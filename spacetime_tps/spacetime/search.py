@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
@@ -16,10 +16,11 @@ from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.spacetime.family import Points, moments_at, symmetric_divergence
 
 _TOLERANCE = 1e-3
+_DETOUR = 2.0  # how much longer edges look once a path has used them
 _RESOLVED = 1.0  # nats: no jump between modes hides in a chord this short
 
 
-def graph_path(
+def graph_paths(
     denoiser: Denoiser,
     a: Points,
     b: Points,
@@ -29,8 +30,9 @@ def graph_path(
     log_snr_bounds: tuple[float, float],
     levels: int = 10,
     neighbours: int = 12,
-) -> Points:
-    """Points of the shortest feasible path from a to b over a graph.
+    count: int = 3,
+) -> list[Points]:
+    """Short feasible paths from a to b over a graph, the shortest first.
 
     Nodes are the samples, smoothed by the denoiser, at each level of log SNR, and both ends. Edges join near
     neighbours in y on one level and on the next. Their weight √J is the length of the exponential geodesic (straight
@@ -49,11 +51,13 @@ def graph_path(
     levels : int
     neighbours : int
         Edges of each node on each level.
+    count : int
+        Number of paths. After each, the edges at its nodes are made longer, so that the next one goes elsewhere.
 
     Returns
     -------
-    Points
-        From a to b, both included.
+    list of Points
+        Paths from a to b, both included; one that was found before is left out.
 
     Raises
     ------
@@ -61,31 +65,59 @@ def graph_path(
         If no feasible path joins the ends: the samples lack the channel, or a bound is too tight.
     """
     values = torch.linspace(*log_snr_bounds, levels, dtype=torch.float64)
-    nodes = Points(
-        torch.cat([a.y, b.y, samples.repeat(levels, 1)]),
-        torch.cat([a.log_snr, b.log_snr, values.repeat_interleave(len(samples))]),
-    )
-    level = torch.cat([torch.tensor([-1, -1]), torch.arange(levels).repeat_interleave(len(samples))]).numpy()
     with torch.no_grad():
-        smooth = moments_at(denoiser, nodes).mean
-        nodes = Points(torch.cat([nodes.y[:2], smooth[2:]]), nodes.log_snr)
+        smooth = _smoothed(denoiser, samples, values, constraints)
+        nodes = Points(
+            torch.cat([a.y, b.y, smooth.repeat(levels, 1)]),
+            torch.cat([a.log_snr, b.log_snr, values.repeat_interleave(len(smooth))]),
+        )
+        level = np.concatenate([[-1, -1], np.repeat(np.arange(levels), len(smooth))])
         moments = moments_at(denoiser, nodes)
         allowed = _feasible(denoiser, nodes, moments, constraints)
         allowed[:2] = True  # the ends are given; solve_geodesic has checked them
         kept = np.flatnonzero(allowed)
-        nodes, level = nodes[torch.from_numpy(kept)], level[kept]
-        moments = Moments(moments.mean[kept], moments.variance[kept])
+        nodes, level, moments = nodes[torch.from_numpy(kept)], level[kept], _take(moments, torch.from_numpy(kept))
         start, end = _edges(nodes, level, neighbours)
         weight = _edge_lengths(denoiser, nodes, moments, start, end, constraints)
     usable = np.isfinite(weight)
-    graph = coo_matrix((weight[usable], (start[usable], end[usable])), shape=(len(nodes), len(nodes))).tocsr()
+    start, end, weight = start[usable], end[usable], weight[usable]
+    paths: list[list[int]] = []
+    for _ in range(count):
+        graph = coo_matrix((weight, (start, end)), shape=(len(nodes), len(nodes))).tocsr()
+        path = _shortest_path(graph)
+        if path is None:
+            raise NoPathError(_explain(graph, len(samples), len(nodes) - 2))
+        if path not in paths:
+            paths.append(path)
+        inner = path[1:-1]
+        weight = np.where(np.isin(start, inner) | np.isin(end, inner), _DETOUR * weight, weight)
+    return [nodes[torch.tensor(path)] for path in paths]
+
+
+def _shortest_path(graph: csr_matrix) -> list[int] | None:
+    """Nodes of the shortest path from node 0 to node 1; None if there is none."""
     distance, previous = dijkstra(graph, directed=False, indices=0, return_predecessors=True)
     if not np.isfinite(distance[1]):
-        raise NoPathError(_explain(graph, len(samples), len(kept) - 2))
+        return None
     path = [1]
     while path[-1] != 0:
         path.append(int(previous[path[-1]]))
-    return nodes[torch.tensor(path[::-1])]
+    return path[::-1]
+
+
+def _smoothed(denoiser: Denoiser, samples: Tensor, levels: Tensor, constraints: tuple[Constraint, ...]) -> Tensor:
+    """Samples without their thermal noise: x̂ of each, at the lowest level at which that point is feasible.
+
+    Samples that are feasible at no level are left out.
+    """
+    smooth, found = samples.clone(), torch.zeros(len(samples), dtype=torch.bool)
+    for level in levels.flip(0):
+        at = moments_at(denoiser, Points(samples, level.expand(len(samples)))).mean
+        points = Points(at, level.expand(len(samples)))
+        ok = torch.from_numpy(_feasible(denoiser, points, moments_at(denoiser, points), constraints))
+        smooth[ok] = at[ok]
+        found |= ok
+    return smooth[found]
 
 
 def _feasible(
@@ -108,7 +140,6 @@ def _edges(nodes: Points, level: NDArray[np.intp], neighbours: int) -> tuple[NDA
                 pairs.append(_nearest(y, here, there, neighbours))
         if len(here):
             pairs.append(_nearest(y, np.array([0, 1]), here, neighbours))
-    pairs.append(np.array([[0, 1]]))
     both = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
     both = both[both[:, 0] != both[:, 1]]
     return both[:, 0], both[:, 1]
@@ -186,7 +217,7 @@ def _choose_moments(where: Tensor, yes: Moments, no: Moments) -> Moments:
     return Moments(torch.where(where[:, None], yes.mean, no.mean), torch.where(where, yes.variance, no.variance))
 
 
-def _explain(graph: object, samples: int, nodes: int) -> str:
+def _explain(graph: csr_matrix, samples: int, nodes: int) -> str:
     _, label = connected_components(graph, directed=False)
     sizes = [int((label == label[end]).sum()) - 1 for end in (0, 1)]
     return (

@@ -1,0 +1,174 @@
+"""Annealed Langevin dynamics along a spacetime curve: transition paths of the whole molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import openmm
+
+from spacetime_tps.dynamics.integrators import set_temperature
+from spacetime_tps.dynamics.restraint import HarmonicRestraint
+from spacetime_tps.dynamics.workers import (
+    get_positions,
+    get_velocities,
+    maxwell_boltzmann,
+    openmm_seed,
+    seeded_context,
+)
+from spacetime_tps.states import FloatArray
+
+
+@dataclass(frozen=True)
+class RestraintSchedule:
+    """A spacetime curve as centres of a restraint and signal-to-noise ratios, visited at a constant rate.
+
+    Attributes
+    ----------
+    centres : array, shape (points, restrained atoms, 3)
+        y as positions in nm.
+    log_snr : array, shape (points,)
+        Of SNR in nm⁻².
+    """
+
+    centres: FloatArray
+    log_snr: FloatArray
+
+    def at(self, progress: float) -> tuple[FloatArray, float]:
+        """Centres and log SNR at a fraction of the way, linear between points."""
+        place = progress * (len(self.log_snr) - 1)
+        left = min(int(place), len(self.log_snr) - 2)
+        share = place - left
+        centres = (1 - share) * self.centres[left] + share * self.centres[left + 1]
+        return centres, float((1 - share) * self.log_snr[left] + share * self.log_snr[left + 1])
+
+
+@dataclass(frozen=True)
+class AnnealingTask:
+    """One path to run, in a worker.
+
+    Attributes
+    ----------
+    name : str
+        For messages, such as ``"path 3"``.
+    schedule : RestraintSchedule
+    positions : array, shape (atoms, 3)
+        Start, superposed as the schedule's centres are.
+    steps : int
+    frame_steps : int
+        Steps between stored frames.
+    temperature : float
+        Of the initial velocities and of the thermostat, K.
+    time_step : float
+    seed : SeedSequence
+    """
+
+    name: str
+    schedule: RestraintSchedule
+    positions: FloatArray
+    steps: int
+    frame_steps: int
+    temperature: float
+    time_step: float
+    seed: np.random.SeedSequence
+
+
+@dataclass(frozen=True)
+class TransitionPath:
+    """An annealed path and the true energies on it.
+
+    Attributes
+    ----------
+    positions, velocities : array, shape (frames, atoms, 3)
+        nm and nm/ps. Velocities are those of the leapfrog, half a step before the positions.
+    time : array, shape (frames,)
+        ps since the start of the annealing.
+    log_snr : array, shape (frames,)
+    potential_energy, restraint_energy : array, shape (frames,)
+        kJ/mol; the restraint is not part of the potential energy.
+    highest_potential_energy : array, shape (frames,)
+        Highest potential energy of any step since the frame before, this frame included.
+    evaluations : int
+    failure : str or None
+        Why the path ended early; then its frames are those up to the failure.
+    """
+
+    positions: FloatArray
+    velocities: FloatArray
+    time: FloatArray
+    log_snr: FloatArray
+    potential_energy: FloatArray
+    restraint_energy: FloatArray
+    highest_potential_energy: FloatArray
+    evaluations: int
+    failure: str | None = None
+
+
+def anneal(task: AnnealingTask) -> TransitionPath:
+    """Restrained Langevin dynamics while the restraint moves along its schedule, in a worker.
+
+    Before each step the restraint is at the spacetime point of that time. Energies at every step come out of the
+    step's own force evaluation. A simulation that breaks down ends the path and says where.
+    """
+    dynamics_seed, velocity_seed = task.seed.spawn(2)
+    context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))
+    assert restraint is not None
+    context.setPositions(task.positions)
+    maxwell_boltzmann(context, task.temperature, np.random.default_rng(velocity_seed))
+    integrator = context.getIntegrator()
+    set_temperature(integrator, task.temperature)
+    potential = _global_variable(integrator, "potential")
+    restraining = _global_variable(integrator, "restraint")
+    configurations: list[tuple[FloatArray, FloatArray]] = []
+    scalars: list[tuple[float, float, float, float, float]] = []
+    highest, failure = -np.inf, None
+    step = 0
+    for step in range(task.steps + 1):
+        centres, log_snr = task.schedule.at(step / task.steps)
+        restraint.update(context, centres, float(np.exp(log_snr)))
+        keep = step % task.frame_steps == 0 or step == task.steps
+        if keep:
+            positions, velocities = get_positions(context), get_velocities(context)
+        try:
+            integrator.step(1)
+        except openmm.OpenMMException as error:
+            failure = _failure(task, step, log_snr, restraint, str(error))
+            break
+        energy = integrator.getGlobalVariable(potential)
+        if not np.isfinite(energy):
+            failure = _failure(task, step, log_snr, restraint, f"potential energy {energy}")
+            break
+        highest = max(highest, energy)
+        if keep:
+            held = integrator.getGlobalVariable(restraining)
+            configurations.append((positions, velocities))
+            scalars.append((step * task.time_step, log_snr, energy, held, highest))
+            highest = -np.inf
+    time, snr, potential_energy, restraint_energy, highest_energy = np.array(scalars).reshape(-1, 5).T
+    frames = np.array(configurations).reshape(-1, 2, *task.positions.shape)
+    return TransitionPath(
+        positions=frames[:, 0],
+        velocities=frames[:, 1],
+        time=time,
+        log_snr=snr,
+        potential_energy=potential_energy,
+        restraint_energy=restraint_energy,
+        highest_potential_energy=highest_energy,
+        evaluations=step + 1,
+        failure=failure,
+    )
+
+
+def _global_variable(integrator: openmm.CustomIntegrator, name: str) -> int:
+    names: Sequence[str] = [integrator.getGlobalVariableName(i) for i in range(integrator.getNumGlobalVariables())]
+    return names.index(name)
+
+
+def _failure(task: AnnealingTask, step: int, log_snr: float, restraint: HarmonicRestraint, what: str) -> str:
+    stiffness = restraint.kt * np.exp(log_snr)
+    return (
+        f"annealing, {task.name}, step {step} of {task.steps}: {what}; the restraint was at progress "
+        f"{step / task.steps:.4f} with log SNR {log_snr:.3f} (spring constant {stiffness:.4g} kJ/mol/nm^2). "
+        "Take a smaller system.time_step, a longer paths.length or a lower SNR"
+    )

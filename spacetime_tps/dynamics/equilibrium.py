@@ -1,0 +1,75 @@
+"""Equilibrium sampling at one spacetime point: the molecule under its restraint, standing still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spacetime_tps.dynamics.integrators import set_temperature
+from spacetime_tps.dynamics.workers import get_positions, maxwell_boltzmann, openmm_seed, seeded_context
+from spacetime_tps.errors import DynamicsError
+from spacetime_tps.states import FloatArray
+from spacetime_tps.units import MOLAR_GAS_CONSTANT
+
+
+@dataclass(frozen=True)
+class RestrainedTask:
+    """Dynamics at a spacetime point, in a worker.
+
+    Attributes
+    ----------
+    positions : array, shape (atoms, 3)
+        Start, nm.
+    centres : array, shape (restrained atoms, 3)
+        y as positions in nm.
+    log_snr : float
+        Of SNR in nm⁻².
+    temperature : float
+        Of the thermostat and of the restraint's spring constant kT·SNR, K.
+    equilibration_steps, frame_steps, frames : int
+        Steps before the first frame is due, steps between frames, number of frames.
+    seed : SeedSequence
+    """
+
+    positions: FloatArray
+    centres: FloatArray
+    log_snr: float
+    temperature: float
+    equilibration_steps: int
+    frame_steps: int
+    frames: int
+    seed: np.random.SeedSequence
+
+    @property
+    def evaluations(self) -> int:
+        """Force evaluations it takes."""
+        return self.equilibration_steps + self.frames * self.frame_steps
+
+
+def sample_restrained(task: RestrainedTask) -> FloatArray:
+    """Positions (frames, atoms, 3) in nm drawn from p(x|z) with the true force field.
+
+    Raises
+    ------
+    DynamicsError
+        If the simulation breaks down.
+    """
+    dynamics_seed, velocity_seed = task.seed.spawn(2)
+    context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))
+    assert restraint is not None
+    context.setPositions(task.positions)
+    maxwell_boltzmann(context, task.temperature, np.random.default_rng(velocity_seed))
+    integrator = context.getIntegrator()
+    set_temperature(integrator, task.temperature)
+    scale = MOLAR_GAS_CONSTANT * task.temperature / restraint.kt
+    restraint.update(context, task.centres, float(np.exp(task.log_snr)) * scale)
+    frames = []
+    try:
+        integrator.step(task.equilibration_steps)
+        for _ in range(task.frames):
+            integrator.step(task.frame_steps)
+            frames.append(get_positions(context))
+    except Exception as error:
+        raise DynamicsError(f"restrained sampling at log SNR {task.log_snr:.3f} failed: {error}") from error
+    return np.array(frames)

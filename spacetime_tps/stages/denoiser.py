@@ -1,0 +1,165 @@
+"""Stage 2: fit the denoiser, choose its size on held-out samples, and check it against restrained dynamics."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from spacetime_tps.analysis.calibration import compare_moments, denoising_error
+from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.denoisers.mixture import fit_mixture
+from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
+from spacetime_tps.errors import GeometryError
+from spacetime_tps.progress import log, track
+from spacetime_tps.stages.context import RunContext, StageReport
+from spacetime_tps.stages.samples import TrainingSet, load_training_set
+from spacetime_tps.states import FloatArray
+
+BLOCKS = 10  # of time, in which a trajectory is divided into training and held-out samples
+
+
+def make_denoiser(run: RunContext) -> StageReport:
+    """Fit and check the denoiser; write ``denoiser.safetensors``."""
+    settings = run.settings.denoiser
+    training = _thinned(load_training_set(run.output), settings.max_frames)
+    x, weights = run.coordinates.encode(training.positions), training.weights
+    held_out = held_out_blocks(training.source, settings.held_out)
+    fit_seed, noise_seed, check_seed = run.seed.spawn(3)
+    random_state = int(fit_seed.generate_state(1)[0] % 2**31)
+
+    likelihoods: dict[int, float] = {}
+    test = torch.from_numpy(x[held_out])
+    for components in track(settings.components, "mixture", len(settings.components)):
+        candidate, _ = fit_mixture(
+            x[~held_out],
+            components,
+            weights=weights[~held_out],
+            shrinkage=settings.shrinkage,
+            seed=random_state,
+        )
+        likelihood = np.average(candidate.log_density(test).numpy(), weights=weights[held_out])
+        likelihoods[components] = float(likelihood)
+        log.info("%d Gaussians: held-out log-likelihood %.3f per sample", components, likelihood)
+    best = max(likelihoods, key=lambda components: likelihoods[components])
+    chosen, _ = fit_mixture(
+        x[~held_out], best, weights=weights[~held_out], shrinkage=settings.shrinkage, seed=random_state
+    )
+    wiener = GaussianMixtureDenoiser.wiener(x[~held_out], weights[~held_out])
+    errors = _denoising_errors(chosen, wiener, x[held_out], weights[held_out], run, noise_seed)
+    denoiser, _ = fit_mixture(x, best, weights=weights, shrinkage=settings.shrinkage, seed=random_state)
+    check, evaluations = _check_by_dynamics(denoiser, x, training.positions, weights, run, check_seed)
+    denoiser.save(
+        run.output / "denoiser.safetensors",
+        {
+            "system": run.molecule.name,
+            "coordinates": run.settings.coordinates.model_dump(mode="json"),
+            "atoms": list(run.coordinates.atoms),
+            "model_temperature": run.settings.samples.model_temperature,
+        },
+    )
+    results = {
+        "components": best,
+        "held_out_log_likelihood": {str(k): v for k, v in likelihoods.items()},
+        "denoising_error": errors,
+        "restrained_dynamics": check,
+    }
+    return StageReport({"model_check": evaluations}, results)
+
+
+def load_denoiser(run: RunContext) -> GaussianMixtureDenoiser:
+    """The denoiser that :func:`make_denoiser` has written.
+
+    Raises
+    ------
+    GeometryError
+        If it is of other coordinates.
+    """
+    denoiser, description = GaussianMixtureDenoiser.load(run.output / "denoiser.safetensors")
+    if description["atoms"] != list(run.coordinates.atoms) or denoiser.dimension != run.coordinates.dimension:
+        raise GeometryError(f"{run.output / 'denoiser.safetensors'} was made for other atoms than this run's")
+    return denoiser
+
+
+def held_out_blocks(source: np.ndarray, fraction: float) -> np.ndarray:
+    """Which frames are held out: whole blocks of time, evenly spread over every trajectory. Shape (frames,)."""
+    mask = np.zeros(len(source), dtype=bool)
+    chosen = np.floor(np.arange(1, BLOCKS + 1) * fraction) > np.floor(np.arange(BLOCKS) * fraction)
+    if not chosen.any():
+        chosen[BLOCKS // 2] = True
+    for trajectory in np.unique(source):
+        frames = np.flatnonzero(source == trajectory)
+        mask[frames] = chosen[np.arange(len(frames)) * BLOCKS // len(frames)]
+    return mask
+
+
+def _thinned(training: TrainingSet, most: int) -> TrainingSet:
+    if len(training.weights) <= most:
+        return training
+    keep = np.linspace(0, len(training.weights) - 1, most).round().astype(int)
+    weights = training.weights[keep]
+    return TrainingSet(training.positions[keep], weights / weights.sum(), training.source[keep])
+
+
+def _denoising_errors(
+    mixture: GaussianMixtureDenoiser,
+    wiener: GaussianMixtureDenoiser,
+    x: FloatArray,
+    weights: FloatArray,
+    run: RunContext,
+    seed: np.random.SeedSequence,
+) -> list[dict[str, float]]:
+    """Held-out E|x0 − x̂|² of the mixture and of the best linear denoiser, over the range of SNR."""
+    rows = []
+    low, high = np.log(run.settings.geodesics.snr_bounds)
+    for log_snr in np.linspace(low, high, 8):
+        mine, linear = (
+            denoising_error(model, x, weights, float(log_snr), np.random.default_rng(seed))
+            for model in (mixture, wiener)
+        )
+        rows.append({"log_snr": float(log_snr), "mixture_nm2": mine, "wiener_nm2": linear})
+        log.info("log SNR %5.2f: held-out error %.3e nm², best linear denoiser %.3e nm²", log_snr, mine, linear)
+    return rows
+
+
+def _check_by_dynamics(
+    denoiser: GaussianMixtureDenoiser,
+    x: FloatArray,
+    positions: FloatArray,
+    weights: FloatArray,
+    run: RunContext,
+    seed: np.random.SeedSequence,
+) -> tuple[list[dict[str, float]], int]:
+    """Moments by the model beside those of restrained dynamics at the model's temperature."""
+    pick_seed, *point_seeds = seed.spawn(run.settings.denoiser.check_points + 1)
+    rng = np.random.default_rng(pick_seed)
+    log_snrs = np.linspace(
+        np.log(run.settings.geodesics.end_snr) - 2, np.log(run.settings.geodesics.end_snr), len(point_seeds)
+    )
+    tasks, points = [], []
+    for log_snr, point_seed in zip(log_snrs, point_seeds, strict=True):
+        frame = int(rng.choice(len(x), p=weights))
+        at = torch.tensor([float(log_snr)], dtype=torch.float64)
+        y = denoiser.moments(torch.from_numpy(x[frame : frame + 1]), at).mean
+        moments = denoiser.moments(y, at)
+        points.append((y[0].numpy(), moments.mean[0].numpy(), float(moments.variance[0])))
+        tasks.append(
+            RestrainedTask(
+                positions=run.coordinates.superpose(positions[frame : frame + 1])[0],
+                centres=run.coordinates.decode(y[0].numpy()),
+                log_snr=float(log_snr),
+                temperature=run.settings.samples.model_temperature,
+                equilibration_steps=5_000,
+                frame_steps=50,
+                frames=500,
+                seed=point_seed,
+            )
+        )
+    rows = []
+    for task, (y, mean, variance), frames in zip(tasks, points, run.pool.map(sample_restrained, tasks), strict=True):
+        row = {"log_snr": task.log_snr} | compare_moments(mean, variance, y, run.coordinates.encode(frames))
+        log.info(
+            "log SNR %5.2f: variance %.4f nm² by the model, %.4f by dynamics; means %.4f ± %.4f nm apart",
+            *(row[k] for k in ("log_snr", "variance_model", "variance_md", "mean_distance", "mean_distance_error")),
+        )
+        rows.append(row)
+    return rows, sum(task.evaluations for task in tasks)

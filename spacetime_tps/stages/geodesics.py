@@ -1,0 +1,208 @@
+"""Stage 3: geodesics between the states' structures: unconstrained, low-variance, region-avoiding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.config import RegionSettings
+from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.dynamics.annealing import RestraintSchedule
+from spacetime_tps.errors import GeometryError, NoPathError
+from spacetime_tps.progress import log
+from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, point, solve_geodesic
+from spacetime_tps.spacetime.constraints import Constraint
+from spacetime_tps.stages.context import RunContext, StageReport
+from spacetime_tps.stages.denoiser import load_denoiser
+from spacetime_tps.stages.samples import load_training_set
+from spacetime_tps.states import FloatArray, Values
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region to avoid: a spacetime point, and a ball in collective-variable space to count frames in.
+
+    Attributes
+    ----------
+    centre : Points
+    values : dict of str to float
+        Collective variables of its mean.
+    """
+
+    centre: Points
+    values: dict[str, float]
+
+
+def make_geodesics(run: RunContext) -> StageReport:
+    """Solve and write ``geodesics/*.npz``."""
+    settings = run.settings.geodesics
+    denoiser = load_denoiser(run)
+    samples = _graph_samples(run)
+    low_variance = VarianceBound(settings.variance_bound)
+    report: dict[str, Any] = {}
+    solved = (
+        _solve(run, denoiser, samples, "unconstrained", (), report),
+        _solve(run, denoiser, samples, "low_variance", (low_variance,), report),
+    )
+    if settings.region is not None and solved[1] is not None:
+        region = find_region(run, settings.region, solved[1])
+        report["region"] = {
+            "log_snr": float(region.centre.log_snr),
+            "divergence": settings.region.divergence,
+            "collective_variables": region.values,
+        }
+        avoid = RegionAvoidance(region.centre, settings.region.divergence)
+        _solve(run, denoiser, samples, "region_avoiding", (low_variance, avoid), report)
+    return StageReport({}, report)
+
+
+def _solve(
+    run: RunContext,
+    denoiser: GaussianMixtureDenoiser,
+    samples: torch.Tensor,
+    name: str,
+    constraints: tuple[Constraint, ...],
+    report: dict[str, Any],
+) -> Geodesic | None:
+    """Solve one problem, save it and enter it in the report; None, with the reason, where there is no path."""
+    settings = run.settings.geodesics
+    low, high = settings.snr_bounds
+    try:
+        geodesic = solve_geodesic(
+            denoiser,
+            *endpoints(run),
+            constraints,
+            samples=samples,
+            points=settings.points,
+            knots=settings.knots,
+            log_snr_bounds=(float(np.log(low)), float(np.log(high))),
+            graph_levels=settings.graph_levels,
+            channels=settings.channels,
+        )
+    except NoPathError as error:
+        log.error("%s: %s", name, error)
+        report[name] = {"feasible": False, "converged": False, "message": str(error)}
+        return None
+    save_geodesic(run, name, geodesic)
+    report[name] = {
+        key: getattr(geodesic, key)
+        for key in (
+            "energy",
+            "length",
+            "speed_ratio",
+            "negative_chord_fraction",
+            "max_variance",
+            "feasible",
+            "converged",
+            "evaluations",
+            "message",
+        )
+    }
+    report[name]["max_violation"] = geodesic.max_violation if constraints else None
+    level = log.info if geodesic.feasible and geodesic.converged else log.warning
+    level(
+        "%s: length %.2f, 2E/L² %.4f, largest variance %.4f nm², %s, %s",
+        name,
+        geodesic.length,
+        geodesic.speed_ratio,
+        geodesic.max_variance,
+        "feasible" if geodesic.feasible else "NOT FEASIBLE",
+        geodesic.message,
+    )
+    return geodesic
+
+
+def endpoints(run: RunContext) -> tuple[Points, Points]:
+    """Spacetime points of the structures of A and B at the end SNR."""
+    log_snr = float(np.log(run.settings.geodesics.end_snr))
+    structures = [run.molecule.structures[state.structure] for state in run.molecule.states]
+    a, b = (point(run.coordinates.encode(structure[None])[0], log_snr) for structure in structures)
+    return a, b
+
+
+def _graph_samples(run: RunContext) -> torch.Tensor:
+    """Training frames, thinned evenly, every frame alike: rare ones are the ones that connect."""
+    training = load_training_set(run.output)
+    count = min(run.settings.geodesics.graph_samples, len(training.weights))
+    keep = np.linspace(0, len(training.weights) - 1, count).round().astype(int)
+    return torch.from_numpy(run.coordinates.encode(training.positions[keep]))
+
+
+def latent_values(run: RunContext, latent: FloatArray, names: Sequence[str] | None = None) -> Values:
+    """Collective variables of latent vectors (frames, dimension)."""
+    trajectory = run.coordinates.decoded_trajectory(latent, run.molecule.topology)
+    variables = run.molecule.variables
+    return {name: variables[name].on_subset(run.coordinates.atoms)(trajectory) for name in (names or list(variables))}
+
+
+def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -> Region:
+    """Where a geodesic's means first cross ``collective_variable = value``.
+
+    Raises
+    ------
+    GeometryError
+        If they never do.
+    """
+    name = settings.collective_variable
+    variable = run.molecule.variables[name]
+    target = run.settings.system.collective_variables[name].unit.parse(settings.value)
+    means = geodesic.moments.mean.detach().numpy()
+    beyond = variable.difference(latent_values(run, means, [name])[name], target)
+    crosses = (beyond[:-1] * beyond[1:] <= 0) & (np.abs(beyond[1:] - beyond[:-1]) < np.pi)
+    if not crosses.any():
+        raise GeometryError(
+            f"geodesics.region: the low-variance geodesic never crosses {name} = {settings.value}; choose another surface"
+        )
+    left = int(np.argmax(crosses))
+    share = beyond[left] / (beyond[left] - beyond[left + 1]) if beyond[left] != beyond[left + 1] else 0.0
+    centre = (1 - share) * means[left] + share * means[left + 1]
+    values = latent_values(run, centre[None], settings.plane)
+    return Region(point(centre, float(np.log(settings.snr))), {key: float(v[0]) for key, v in values.items()})
+
+
+def save_geodesic(run: RunContext, name: str, geodesic: Geodesic) -> None:
+    """Write a geodesic: ``y`` and ``mean`` as positions (points, atoms, 3) in nm, ``log_snr``, ``variance`` in nm²."""
+    np.savez(
+        run.folder("geodesics") / f"{name}.npz",
+        y=run.coordinates.decode(geodesic.points.y.numpy()),
+        log_snr=geodesic.points.log_snr.numpy(),
+        mean=run.coordinates.decode(geodesic.moments.mean.numpy()),
+        variance=geodesic.moments.variance.numpy(),
+        atoms=np.array(run.coordinates.atoms),
+    )
+
+
+@dataclass(frozen=True)
+class StoredGeodesic:
+    """A geodesic as :func:`save_geodesic` has written it.
+
+    Attributes
+    ----------
+    y, mean : array, shape (points, atoms, 3)
+        In nm.
+    log_snr, variance : array, shape (points,)
+    """
+
+    y: FloatArray
+    mean: FloatArray
+    log_snr: FloatArray
+    variance: FloatArray
+
+    @property
+    def schedule(self) -> RestraintSchedule:
+        """It as a schedule of restraints."""
+        return RestraintSchedule(self.y, self.log_snr)
+
+
+def load_geodesic(output: Path, name: str) -> StoredGeodesic | None:
+    """A geodesic of a run; None if it has no such geodesic."""
+    path = output / "geodesics" / f"{name}.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        return StoredGeodesic(*(arrays[key] for key in ("y", "mean", "log_snr", "variance")))

@@ -1,0 +1,167 @@
+"""Stage 4: annealed dynamics along the geodesics, and along straight lines for comparison."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spacetime_tps.analysis.metrics import path_metrics
+from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, TransitionPath, anneal
+from spacetime_tps.dynamics.sampling import whole_steps
+from spacetime_tps.export import write_trr
+from spacetime_tps.progress import log, track
+from spacetime_tps.stages.context import RunContext, StageReport
+from spacetime_tps.stages.geodesics import endpoints, load_geodesic
+
+ENERGY_COLUMNS = (
+    "path",
+    "frame",
+    "time_ps",
+    "log_snr",
+    "potential_energy_kj_per_mol",
+    "restraint_energy_kj_per_mol",
+    "highest_potential_energy_kj_per_mol",
+)
+
+
+def make_paths(run: RunContext) -> StageReport:
+    """Run the paths of every geodesic and baseline; write ``paths/`` and ``paths_region_avoiding/``."""
+    settings = run.settings.paths
+    main_seed, avoiding_seed, unconstrained_seed, *baseline_seeds = run.seed.spawn(4 + len(settings.baseline_snr))
+    results: dict[str, Any] = {"steps_per_path": _steps(run)}
+    evaluations = {"annealing": 0, "region_avoiding": 0, "baselines": 0}
+
+    main = load_geodesic(run.output, "low_variance")
+    if main is not None:
+        paths = run_paths(run, main.schedule, settings.count, main_seed, "low-variance paths")
+        evaluations["annealing"] = sum(path.evaluations for path in paths)
+        results["paths"] = {"count": len(paths)} | _report(run, paths)
+        _store(run, paths, run.folder("paths"))
+
+    avoiding = load_geodesic(run.output, "region_avoiding")
+    if avoiding is not None and settings.count_region_avoiding:
+        paths = run_paths(
+            run, avoiding.schedule, settings.count_region_avoiding, avoiding_seed, "region-avoiding paths"
+        )
+        evaluations["region_avoiding"] = sum(path.evaluations for path in paths)
+        results["paths_region_avoiding"] = {"count": len(paths)} | _report(run, paths)
+        _store(run, paths, run.folder("paths_region_avoiding"))
+
+    schedules = {f"straight_snr_{snr:g}": straight_line(run, snr) for snr in settings.baseline_snr}
+    seeds = dict(zip(schedules, baseline_seeds, strict=False))
+    if main is not None:
+        name = "straight_with_geodesic_snr"
+        schedules[name], seeds[name] = straight_line(run, np.exp(main.log_snr)), baseline_seeds[-1]
+    unconstrained = load_geodesic(run.output, "unconstrained")
+    if unconstrained is not None:
+        schedules["unconstrained_geodesic"], seeds["unconstrained_geodesic"] = (
+            unconstrained.schedule,
+            unconstrained_seed,
+        )
+    results["baselines"] = {}
+    for name, schedule in schedules.items():
+        paths = run_paths(run, schedule, settings.count, seeds[name], name.replace("_", " "))
+        evaluations["baselines"] += sum(path.evaluations for path in paths)
+        results["baselines"][name] = {"count": len(paths)} | _report(run, paths)
+    return StageReport(evaluations, results)
+
+
+def straight_line(run: RunContext, snr: float | np.ndarray) -> RestraintSchedule:
+    """The straight line between the superposed structures, at one SNR or at a given one for each point."""
+    a, b = (end.y.numpy()[0] for end in endpoints(run))
+    log_snr = np.broadcast_to(np.log(snr), run.settings.geodesics.points).astype(float)
+    share = np.linspace(0, 1, len(log_snr))[:, None]
+    return RestraintSchedule(run.coordinates.decode((1 - share) * a + share * b), log_snr)
+
+
+def run_paths(
+    run: RunContext, schedule: RestraintSchedule, count: int, seed: np.random.SeedSequence, name: str
+) -> list[TransitionPath]:
+    """Independent annealed paths along a schedule, from A's structure with fresh velocities; failures are logged."""
+    molecule = run.molecule
+    start = run.start_structure()
+    tasks = [
+        AnnealingTask(
+            name=f"{name}, path {index}",
+            schedule=schedule,
+            positions=start,
+            steps=_steps(run),
+            frame_steps=whole_steps(run.settings.paths.frame_interval, molecule.time_step, "paths.frame_interval"),
+            temperature=molecule.temperature,
+            time_step=molecule.time_step,
+            seed=path_seed,
+        )
+        for index, path_seed in enumerate(seed.spawn(count))
+    ]
+    paths = list(track(run.pool.map(anneal, tasks), name, count))
+    for path in paths:
+        if path.failure:
+            log.error(path.failure)
+    return paths
+
+
+def _steps(run: RunContext) -> int:
+    return whole_steps(run.settings.paths.length, run.molecule.time_step, "paths.length")
+
+
+def _report(run: RunContext, paths: Sequence[TransitionPath]) -> dict[str, Any]:
+    target = run.settings.system.target
+    variables = [run.molecule.variables[name] for name in target.collective_variables]
+    unit = run.settings.system.collective_variables[variables[0].name].unit
+    metrics = path_metrics(paths, run.molecule, variables, unit.parse(target.tolerance))
+    report: dict[str, Any] = metrics.summary()
+    report["failed"] = sum(path.failure is not None for path in paths)
+    inside = fraction_in_region(run, paths)
+    if inside is not None:
+        report["fraction_in_region"] = inside
+    return report
+
+
+def fraction_in_region(run: RunContext, paths: Sequence[TransitionPath]) -> float | None:
+    """Fraction of the paths' frames within the radius of the avoided region's centre; None without a region."""
+    region = run.settings.geodesics.region
+    found = run.finished("geodesics").get("region") if region is not None else None
+    if region is None or found is None:
+        return None
+    square = 0.0
+    for name in region.plane:
+        variable = run.molecule.variables[name]
+        values = np.concatenate([variable(run.molecule.trajectory(p.positions)) for p in paths if len(p.positions)])
+        square = square + variable.difference(values, found["collective_variables"][name]) ** 2
+    radius = run.settings.system.collective_variables[region.plane[0]].unit.parse(region.radius)
+    return float(np.mean(np.sqrt(square) < radius))
+
+
+def _store(run: RunContext, paths: Sequence[TransitionPath], folder: Path) -> None:
+    for index, path in enumerate(paths):
+        if path.failure is not None:
+            np.savez(folder / f"failed_{index:04d}.npz", positions=path.positions, velocities=path.velocities)
+        if len(path.positions):
+            write_trr(folder / f"path_{index:04d}.trr", path.positions, path.velocities, path.time)
+    with (folder / "energies.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(ENERGY_COLUMNS)
+        for index, path in enumerate(paths):
+            writer.writerows([index, frame, *row] for frame, row in enumerate(_energy_rows(path)))
+
+
+def _energy_rows(path: TransitionPath) -> Iterator[list[str]]:
+    columns = (
+        path.time,
+        path.log_snr,
+        path.potential_energy,
+        path.restraint_energy,
+        path.highest_potential_energy,
+    )
+    for row in zip(*columns, strict=True):
+        yield [f"{value:.6f}" for value in row]
+
+
+def load_energies(folder: Path) -> dict[int, np.ndarray]:
+    """Rows of ``energies.csv`` by path: arrays (frames, columns) of the columns from ``time_ps`` on."""
+    table = np.loadtxt(folder / "energies.csv", delimiter=",", skiprows=1, ndmin=2)
+    return {int(index): table[table[:, 0] == index, 2:] for index in np.unique(table[:, 0])}

@@ -1,0 +1,150 @@
+"""Superposed Cartesian coordinates: invariances, the Eckart conditions and agreement with mdtraj."""
+
+import mdtraj
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from spacetime_tps.coordinates import CartesianCoordinates
+from spacetime_tps.errors import MoleculeError, TrajectoryError
+
+ALL_ATOMS = 9
+ATOMS = (0, 2, 3, 5, 6, 8)
+
+
+def frames(count: int, seed: int, spread: float = 0.05) -> np.ndarray:
+    """A nine-atom molecule of about 0.3 nm that vibrates by ``spread`` nm, (count, 9, 3)."""
+    reference = 0.3 * np.random.default_rng(0).normal(size=(ALL_ATOMS, 3))
+    return reference + spread * np.random.default_rng(seed).normal(size=(count, ALL_ATOMS, 3))
+
+
+def moved(positions: np.ndarray, seed: int) -> np.ndarray:
+    """Each frame rotated and translated in its own way."""
+    rng = np.random.default_rng(seed)
+    rotations = Rotation.random(len(positions), random_state=seed).as_matrix()
+    return positions @ rotations + 5 * rng.normal(size=(len(positions), 1, 3))
+
+
+@pytest.fixture
+def coordinates() -> CartesianCoordinates:
+    return CartesianCoordinates.from_structure(ATOMS, frames(1, seed=1)[0])
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.2])
+def test_latent_vectors_do_not_change_with_the_frame_of_reference(coordinates, spread):
+    positions = frames(50, seed=2, spread=spread)
+    latent = coordinates.encode(positions)
+    np.testing.assert_allclose(coordinates.encode(moved(positions, seed=3)), latent, rtol=0, atol=1e-12)
+    assert latent.std(axis=0).min() > 0.1 * spread  # and they do vary with the shape, in every direction
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.2])
+def test_superposed_positions_have_no_part_outside_the_latent_space(coordinates, spread):
+    """The Eckart conditions hold exactly after optimal superposition, for large deformations too."""
+    positions = moved(frames(50, seed=4, spread=spread), seed=5)
+    superposed = coordinates.superpose(positions)[:, list(ATOMS)]
+    np.testing.assert_allclose(coordinates.decode(coordinates.encode(positions)), superposed, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(superposed.sum(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(np.cross(coordinates.template, superposed).sum(axis=1), 0, atol=1e-12)
+
+
+def test_distances_are_kept(coordinates):
+    """Between atoms of a frame, and between frames: nm in latent space are nm in Cartesian space."""
+    positions = moved(frames(10, seed=6), seed=7)
+    latent = coordinates.encode(positions)
+    decoded = coordinates.decode(latent)
+
+    def pairs(x: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
+
+    np.testing.assert_allclose(pairs(decoded), pairs(positions[:, list(ATOMS)]), atol=1e-12)
+    between = np.sqrt(((decoded[0] - decoded[1:]) ** 2).sum(axis=(1, 2)))
+    np.testing.assert_allclose(np.linalg.norm(latent[0] - latent[1:], axis=1), between, atol=1e-12)
+
+
+def test_superposition_moves_all_atoms_rigidly(coordinates):
+    positions = moved(frames(5, seed=8), seed=9)
+    superposed = coordinates.superpose(positions)
+    assert superposed.shape == positions.shape
+    for before, after in zip(positions, superposed, strict=True):
+        centred = [x - x.mean(axis=0) for x in (before, after)]
+        np.testing.assert_allclose(centred[1] @ centred[1].T, centred[0] @ centred[0].T, atol=1e-12)
+        assert np.linalg.det(np.linalg.lstsq(*centred)[0]) == pytest.approx(1)  # a proper rotation
+
+
+def test_rmsd_is_that_of_mdtraj(coordinates):
+    """mdtraj computes in float32: 1e-5 nm."""
+    template = frames(1, seed=1)
+    positions = moved(frames(30, seed=10, spread=0.2), seed=11)
+    deviation = coordinates.superpose(positions)[:, list(ATOMS)] - coordinates.template
+    rmsd = np.sqrt((deviation**2).sum(axis=2).mean(axis=1))
+    trajectory, reference = (mdtraj.Trajectory(x, None) for x in (positions, template))
+    expected = mdtraj.rmsd(trajectory, reference, 0, atom_indices=np.array(ATOMS))
+    np.testing.assert_allclose(rmsd, expected, rtol=0, atol=1e-5)
+    assert rmsd.min() > 0.1
+
+
+def test_template_encodes_itself(coordinates):
+    latent = coordinates.encode(moved(frames(1, seed=1), seed=12))
+    np.testing.assert_allclose(coordinates.decode(latent)[0], coordinates.template, atol=1e-12)
+    np.testing.assert_allclose(coordinates.template.mean(axis=0), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_dimension_is_that_of_the_internal_coordinates(count):
+    positions = frames(1, seed=13)[0]
+    assert CartesianCoordinates.from_structure(range(count), positions).dimension == 3 * count - 6
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_collinear_template_has_one_dimension_more(count):
+    direction = np.array([0.6, 0.0, 0.8])
+    line = np.linspace(0, 0.4, count)[:, None] * direction + [1.0, 2.0, 3.0]
+    coordinates = CartesianCoordinates.from_structure(range(count), line)
+    assert coordinates.dimension == 3 * count - 5
+    stretched = moved(np.stack([1.1 * line, 1.1 * line]), seed=14)
+    latent = coordinates.encode(stretched)
+    np.testing.assert_allclose(latent[0], latent[1], atol=1e-12)
+    np.testing.assert_allclose(coordinates.decode(latent[0]), 1.1 * coordinates.template, atol=1e-12)
+
+
+def test_basis_is_orthonormal(coordinates):
+    basis = coordinates.basis
+    np.testing.assert_allclose(basis.T @ basis, np.eye(coordinates.dimension), atol=1e-12)
+
+
+def test_mirror_image_is_not_superposed_onto_the_original(coordinates):
+    original = frames(1, seed=1)
+    mirror = original * [-1, 1, 1]
+    latent, mirrored = coordinates.encode(original), coordinates.encode(mirror)
+    assert np.linalg.norm(latent - mirrored) > 0.1
+    decoded = coordinates.decode(mirrored)[0]
+    chosen = mirror[0, list(ATOMS)]
+
+    def volume(x: np.ndarray) -> float:
+        return float(np.linalg.det(x[1:4] - x[0]))
+
+    assert volume(decoded) == pytest.approx(volume(chosen))  # its own hand, not the template's
+    assert volume(decoded) == pytest.approx(-volume(coordinates.template))
+    np.testing.assert_allclose(coordinates.encode(moved(mirror, seed=15)), mirrored, atol=1e-12)
+
+
+def test_batches_of_latent_vectors_keep_their_shape(coordinates):
+    latent = coordinates.encode(frames(6, seed=16))
+    batch = latent.reshape(2, 3, -1)
+    assert coordinates.decode(batch).shape == (2, 3, len(ATOMS), 3)
+    np.testing.assert_array_equal(coordinates.decode(batch)[1, 2], coordinates.decode(latent)[5])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_frame_that_is_not_finite_is_named(coordinates, value):
+    positions = frames(5, seed=17)
+    positions[[2, 4], 0, 1] = value
+    with pytest.raises(TrajectoryError, match="frame 2 has positions that are not finite"):
+        coordinates.encode(positions)
+
+
+@pytest.mark.parametrize("atoms", [(), (3,)])
+def test_fewer_than_two_atoms_are_refused(atoms):
+    with pytest.raises(MoleculeError, match="select at least two"):
+        CartesianCoordinates.from_structure(atoms, frames(1, seed=18)[0])

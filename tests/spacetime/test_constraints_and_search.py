@@ -1,0 +1,193 @@
+"""Constrained geodesics on an arc of narrow Gaussians: they must go round, where free ones jump across."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.errors import GeometryError, NoPathError
+from spacetime_tps.spacetime import (
+    Geodesic,
+    Points,
+    RegionAvoidance,
+    VarianceBound,
+    kl_divergence,
+    point,
+    solve_geodesic,
+)
+from spacetime_tps.spacetime.constraints import largest_violation
+from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.spacetime.search import graph_paths
+
+WIDTH = 0.1
+END = 2.3  # A and B at θ = ∓2.3 on the unit circle: 1.49 apart, 4.6 along the arc
+BOUNDS = (-2.0, 4.2)
+# A restraint at distance h from two Gaussians pulls their posteriors to a distance h/(1 + SNR WIDTH²) at which half the
+# mass on either side has that distance squared as its variance: at the highest SNR 0.20 between A and B (h = 0.75).
+LIMIT = 0.1
+
+
+def on_circle(angles: np.ndarray) -> GaussianMixtureDenoiser:
+    means = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return GaussianMixtureDenoiser(np.ones(len(means)), means, np.tile(WIDTH**2 * np.eye(2), (len(means), 1, 1)))
+
+
+def samples_of(q: GaussianMixtureDenoiser, count: int) -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(q.components, size=count)
+    return q.means[chosen] + WIDTH * torch.from_numpy(rng.normal(size=(count, 2)))
+
+
+def at(angle: float, log_snr: float = 4.0) -> Points:
+    return point([math.cos(angle), math.sin(angle)], log_snr)
+
+
+def angles_of(geodesic: Geodesic) -> np.ndarray:
+    return np.arctan2(*geodesic.moments.mean.numpy().T[::-1])
+
+
+ARC = np.linspace(-END, END, 24)
+CHANNEL = on_circle(ARC)
+A, B = at(-END), at(END)
+
+
+class TestChannel:
+    def test_bounded_geodesic_follows_the_arc_without_a_hint(self):
+        geodesic = solve_geodesic(
+            CHANNEL,
+            A,
+            B,
+            [VarianceBound(LIMIT)],
+            samples=samples_of(CHANNEL, 240),
+            points=64,
+            knots=10,
+            log_snr_bounds=BOUNDS,
+            graph_levels=6,
+        )
+        assert geodesic.feasible
+        assert geodesic.converged
+        assert geodesic.max_violation <= 0.01
+        assert geodesic.max_variance <= 1.01 * LIMIT
+        assert geodesic.negative_chord_fraction == 0
+        angles = angles_of(geodesic)
+        assert np.all(np.diff(angles) > 0)  # from A to B without turning back
+        assert np.diff(angles).max() < 0.3  # nothing left out: 64 points over 4.6 rad are 0.07 apart
+        assert angles[0] < -2.1
+        assert angles[-1] > 2.1
+        assert np.linalg.norm(geodesic.moments.mean, axis=1).min() > 0.6
+
+    def test_free_geodesic_jumps_across(self):
+        geodesic = solve_geodesic(CHANNEL, A, B, points=64, knots=10, log_snr_bounds=BOUNDS)
+        assert geodesic.feasible  # nothing to obey
+        assert geodesic.max_violation == -math.inf
+        assert geodesic.max_variance > 2 * LIMIT
+        assert np.abs(angles_of(geodesic)).min() > 2.1  # never on the arc
+
+    def test_gap_in_the_channel_means_no_path(self):
+        """A gap of 1.6 rad has h = sin 0.8: half the mass on either side means a variance of 0.19 or more.
+
+        The graph joins all pairs of nodes, so that nothing but the bound closes the gap; a looser bound opens it.
+        """
+        broken = on_circle(ARC[np.abs(ARC) > 0.8])
+        options = {"samples": samples_of(broken, 80), "log_snr_bounds": BOUNDS, "levels": 4, "neighbours": 80}
+        with pytest.raises(NoPathError, match=r"made from 80 samples, \d+ are connected to A and \d+ to B"):
+            graph_paths(broken, A, B, (VarianceBound(LIMIT),), **options)
+        (path, *_) = graph_paths(broken, A, B, (VarianceBound(0.6),), **options)
+        assert len(path) > 2
+        options["samples"] = samples_of(CHANNEL, 80)
+        assert graph_paths(CHANNEL, A, B, (VarianceBound(LIMIT),), **options)
+
+    def test_graph_paths_run_through_feasible_points_of_the_arc(self):
+        bound = VarianceBound(LIMIT)
+        samples = samples_of(CHANNEL, 240)
+        paths = graph_paths(CHANNEL, A, B, (bound,), samples=samples, log_snr_bounds=BOUNDS, levels=6, count=2)
+        assert len(paths) == 2
+        lengths = [float(curve_divergences(path, moments_at(CHANNEL, path)).sqrt().sum()) for path in paths]
+        assert lengths[0] < lengths[1]
+        for path in paths:
+            torch.testing.assert_close(path.y[[0, -1]], torch.cat([A.y, B.y]), rtol=0, atol=0)
+            assert largest_violation(CHANNEL, path, (bound,))[0] <= 0.01
+            mean = moments_at(CHANNEL, path).mean.numpy()
+            assert np.histogram(np.arctan2(mean[:, 1], mean[:, 0]), bins=6, range=(-END, END))[0].min() > 0
+
+    def test_infeasible_result_is_reported_not_raised(self):
+        share = torch.linspace(0, 1, 20, dtype=torch.float64)
+        straight = Points(A.y + share[:, None] * (B.y - A.y), torch.full((20,), 4.0, dtype=torch.float64))
+        geodesic = solve_geodesic(
+            CHANNEL, A, B, [VarianceBound(LIMIT)], starts=[straight], points=64, knots=10, max_iterations=3
+        )
+        assert not geodesic.feasible
+        assert not geodesic.converged
+        assert geodesic.max_violation > 0.01
+        where = int((geodesic.moments.variance / LIMIT).argmax())
+        broken = 100 * (float(geodesic.moments.variance[where]) / LIMIT - 1)
+        assert re.search(rf"broken by {broken:.1f} % at point {where} of 64; relax the bound", geodesic.message)
+
+
+def test_avoided_region_sends_the_curve_the_other_way_round():
+    """A ring: from θ = 0 to 2.4 the short arc passes θ = 1.2, the long one θ = −1.9."""
+    ring = on_circle(np.arange(30) * 2 * np.pi / 30)
+    avoidance = RegionAvoidance(at(1.2, math.log(50.0)), 5.0)
+    bound = VarianceBound(LIMIT)
+    options = {
+        "samples": samples_of(ring, 240),
+        "points": 64,
+        "knots": 10,
+        "log_snr_bounds": BOUNDS,
+        "graph_levels": 6,
+    }
+    short = solve_geodesic(ring, at(0.0), at(2.4), [bound], **options)
+    long = solve_geodesic(ring, at(0.0), at(2.4), [bound, avoidance], **options)
+
+    def kl(geodesic: Geodesic) -> torch.Tensor:
+        centre = Points(
+            avoidance.centre.y.expand_as(geodesic.points.y),
+            avoidance.centre.log_snr.expand_as(geodesic.points.log_snr),
+        )
+        return kl_divergence(ring, centre, geodesic.points)
+
+    assert short.feasible
+    assert np.abs(angles_of(short) - 1.2).min() < 0.1
+    assert kl(short).min() < 0.5 * avoidance.divergence
+    assert long.feasible
+    assert np.abs(angles_of(long) + 1.9).min() < 0.1
+    assert np.abs(angles_of(long) - 1.2).min() > 1.0
+    assert kl(long).min() >= 0.99 * avoidance.divergence
+    assert long.max_variance <= 1.01 * LIMIT
+    assert long.length > short.length
+
+
+class TestConstraints:
+    @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+    def test_limits_must_be_positive(self, limit):
+        with pytest.raises(GeometryError, match="variance bound must be positive"):
+            VarianceBound(limit)
+        with pytest.raises(GeometryError, match="divergence from a region must be positive"):
+            RegionAvoidance(A, limit)
+
+    def test_variance_violation_is_the_relative_excess(self):
+        """q = N(0, 1) at SNR = 1 has posterior variance 1/2."""
+        q = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
+        points = point([0.3], 0.0)
+        moments = moments_at(q, points)
+        for limit, violation in ((0.25, 1.0), (0.5, 0.0), (1.0, -0.5)):
+            assert float(VarianceBound(limit).violation(q, points, moments)) == pytest.approx(violation)
+
+    def test_region_violation_is_the_relative_lack_of_divergence(self):
+        """Posteriors at SNR = 1 are N(y/2, 1/2): KL between y = 0 and y = 2 is 1, whatever else is in the batch."""
+        q = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
+        points = Points(torch.tensor([[0.0], [2.0], [4.0]]).double(), torch.zeros(3).double())
+        avoidance = RegionAvoidance(point([0.0], 0.0), 2.0)
+        violation = avoidance.violation(q, points, moments_at(q, points))
+        np.testing.assert_allclose(violation, [1.0, 0.5, -1.0], atol=1e-12)
+
+    def test_largest_violation_says_where(self):
+        q = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
+        points = Points(torch.zeros(3, 1).double(), torch.tensor([2.0, -1.0, 0.0]).double())
+        assert largest_violation(q, points, ()) == (-math.inf, 0)
+        worst, where = largest_violation(q, points, (VarianceBound(10.0), VarianceBound(0.5)))
+        assert where == 1
+        assert worst == pytest.approx(2 / (1 + math.exp(-1.0)) - 1)
