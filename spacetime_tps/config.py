@@ -34,7 +34,7 @@ class CollectiveVariableSettings(Settings):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if len(self.model_fields_set) != 1:
+        if sum(atoms is not None for atoms in (self.dihedral, self.angle, self.distance)) != 1:
             raise ValueError("a collective variable is exactly one of dihedral, angle or distance")
         return self
 
@@ -59,7 +59,7 @@ class StateSettings(Settings):
     """A metastable state: one structure, and boxes in the collective variables (the state is their union)."""
 
     structure: str = Field(description="name of one of the structures")
-    boxes: tuple[dict[str, tuple[str, str]], ...] = Field(min_length=1)
+    boxes: tuple[Annotated[dict[str, tuple[str, str]], Field(min_length=1)], ...] = Field(min_length=1)
 
 
 class TargetSettings(Settings):
@@ -96,7 +96,8 @@ class SystemSettings(Settings):
         for name, state in self.states.items():
             if state.structure not in self.structures:
                 raise ValueError(
-                    f"states.{name}.structure: no structure {state.structure!r} (there are: {', '.join(self.structures)})"
+                    f"states.{name}.structure: no structure {state.structure!r} "
+                    f"(there are: {', '.join(self.structures)})"
                 )
             for box in state.boxes:
                 for variable, bounds in box.items():
@@ -228,8 +229,8 @@ class RegionSettings(Settings):
     value: str
     plane: tuple[str, ...] = Field(min_length=1)
     radius: str
-    snr: Annotated[InverseArea, Positive] = 300.0
-    divergence: float = Field(12.0, gt=0)
+    snr: Annotated[InverseArea, Positive] = 3000.0
+    divergence: float = Field(40.0, gt=0)
 
 
 class GeodesicSettings(Settings):
@@ -288,8 +289,14 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.geodesics.knots + 2 > self.geodesics.points:
+            raise ValueError(
+                f"geodesics.points ({self.geodesics.points}) must be more than "
+                f"geodesics.knots ({self.geodesics.knots}) + 1"
+            )
         step = self.system.time_step
         for name, value in (
+            *((f"samples.{key}", getattr(self.samples, key, step)) for key in ("exchange_interval", "frame_interval")),
             ("paths.length", self.paths.length),
             ("paths.frame_interval", self.paths.frame_interval),
             ("shooting.frame_interval", self.shooting.frame_interval),
@@ -333,13 +340,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     """Base settings with those of ``override`` on top, key by key.
 
-    A section that changes its ``method`` replaces the old one as a whole.
+    A section that changes its ``method`` replaces the old one as a whole, and so do mappings whose keys are names
+    that the user gives: states, structures and collective variables.
     """
     merged = dict(base)
     for key, value in override.items():
         old = merged.get(key)
-        same_method = isinstance(old, dict) and isinstance(value, dict)
-        if same_method and isinstance(old, dict) and value.get("method", old.get("method")) == old.get("method"):
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and key not in ("states", "structures", "collective_variables")
+            and value.get("method", old.get("method")) == old.get("method")
+        ):
             merged[key] = merge(old, value)
         else:
             merged[key] = value

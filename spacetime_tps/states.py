@@ -140,7 +140,7 @@ class State:
 
     def _in_box(self, box: Mapping[str, tuple[float, float]], values: Values) -> NDArray[np.bool_]:
         inside = [
-            (values[key] - low) % (2 * np.pi) <= (high - low) % (2 * np.pi)
+            (values[key] - low) % (2 * np.pi) <= _width(low, high)
             if self.variables[key].periodic
             else (values[key] >= low) & (values[key] <= high)
             for key, (low, high) in box.items()
@@ -182,9 +182,14 @@ def check_disjoint(states: Sequence[State]) -> None:
                 )
 
 
+def _width(low: float, high: float) -> float:
+    """Width of an interval on the circle; one whose bounds are a whole turn apart is everything."""
+    turn = 2 * np.pi
+    return turn if high - low >= turn - 1e-9 else (high - low) % turn
+
+
 def _overlap(a: tuple[float, float], b: tuple[float, float], periodic: bool) -> bool:
     if periodic:
         circle = 2 * np.pi
-        starts_inside = (b[0] - a[0]) % circle <= (a[1] - a[0]) % circle
-        return bool(starts_inside or (a[0] - b[0]) % circle <= (b[1] - b[0]) % circle)
+        return bool((b[0] - a[0]) % circle <= _width(*a) or (a[0] - b[0]) % circle <= _width(*b))
     return a[0] <= b[1] and b[0] <= a[1]

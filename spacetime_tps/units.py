@@ -5,6 +5,7 @@ Inside the package lengths are nm, times ps, energies kJ/mol, temperatures K, ma
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -15,6 +16,9 @@ from pydantic_core import CoreSchema, core_schema
 
 MOLAR_GAS_CONSTANT = 0.00831446261815324
 """Boltzmann's constant per mole, kJ/(mol K)."""
+
+_NUMBER = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)"
+_NUMBER_AND_UNIT = re.compile(rf"{_NUMBER}\s*(?:[*/]|1\s*/)?\s*[^\W\d].*")
 
 
 @cache
@@ -32,13 +36,17 @@ class In:
         """Magnitude of ``value`` in this unit; plain numbers are refused, for they hide their unit."""
         if isinstance(value, bool) or not isinstance(value, str):
             raise ValueError(f"{value!r} has no unit; write a text such as '{value} {self.unit}'")
+        if re.fullmatch(_NUMBER, value.strip()):
+            raise ValueError(f"{value!r} has no unit; write '{value} {self.unit}'")
+        if not _NUMBER_AND_UNIT.fullmatch(value.strip()):
+            raise ValueError(f"{value!r} is not a number with a unit such as '1 {self.unit}'")
         try:
             quantity: pint.Quantity[float] = _registry().Quantity(value)
         except pint.UndefinedUnitError as error:
             raise ValueError(f"unknown unit in {value!r}: {error}") from error
         except Exception as error:
             raise ValueError(f"{value!r} is not a number with a unit such as '1 {self.unit}'") from error
-        if quantity.unitless:
+        if quantity.unitless or not quantity.units:
             raise ValueError(f"{value!r} has no unit; write '{value} {self.unit}'")
         try:
             return float(quantity.to(self.unit).magnitude)

@@ -168,7 +168,11 @@ def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
             "rigth",
             r"states\.B\.structure: no structure 'rigth' \(there are: left, right\)",
         ),
-        ("system.states.C", {"structure": "left", "boxes": [{}]}, r"system\.states: Dictionary should have at most 2"),
+        (
+            "system.states.C",
+            {"structure": "left", "boxes": [{"phi": ["0 deg", "1 deg"]}]},
+            r"system\.states: Dictionary should have at most 2",
+        ),
         (
             "system.states.A.boxes",
             [{"chi": ["0 deg", "1 deg"]}],

@@ -39,16 +39,20 @@ class CartesianCoordinates:
         Raises
         ------
         MoleculeError
-            If there are fewer than two atoms.
+            If there are fewer than three atoms, or they lie on a line: then frames cannot be superposed uniquely.
         """
-        if len(atoms) < 2:
-            raise MoleculeError(f"{len(atoms)} atom leaves no internal coordinates; select at least two")
-        template = np.asarray(positions, dtype=float)[np.asarray(atoms)]
-        return cls(tuple(int(atom) for atom in atoms), template - template.mean(axis=0))
+        template = np.asarray(positions, dtype=float)[np.asarray(atoms, dtype=int)]
+        template = template - (template.mean(axis=0) if len(atoms) else 0.0)
+        if len(atoms) < 3 or np.linalg.matrix_rank(template, rtol=1e-3) < 2:
+            raise MoleculeError(
+                f"the {len(atoms)} chosen atoms of the template lie on a line, so frames cannot be superposed on them; "
+                "select at least three atoms that do not"
+            )
+        return cls(tuple(int(atom) for atom in atoms), template)
 
     @property
     def dimension(self) -> int:
-        """Number of latent coordinates: 3n − 6, for collinear templates 3n − 5."""
+        """Number of latent coordinates: 3n − 6."""
         return int(self.basis.shape[1])
 
     @cached_property
@@ -57,9 +61,8 @@ class CartesianCoordinates:
         n = len(self.atoms)
         translations = np.tile(np.eye(3), (n, 1))
         rotations = np.stack([np.cross(axis, self.template).ravel() for axis in np.eye(3)], axis=1)
-        vectors, values, _ = np.linalg.svd(np.hstack([translations, rotations]), full_matrices=True)
-        rank = int((values > 1e-8 * values[0]).sum())
-        return np.asarray(vectors[:, rank:])
+        vectors, _, _ = np.linalg.svd(np.hstack([translations, rotations]), full_matrices=True)
+        return np.asarray(vectors[:, 6:])
 
     def superpose(self, positions: FloatArray) -> FloatArray:
         """All atoms of every frame, (frames, all atoms, 3), rotated so that the chosen atoms lie on the template."""

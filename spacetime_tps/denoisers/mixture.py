@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ class GaussianMixtureDenoiser:
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
         w, m, c = (np.asarray(array, dtype=np.float64) for array in (weights, means, covariances))
-        if m.ndim != 2 or w.shape != m.shape[:1] or c.shape != (*m.shape, m.shape[1]):
+        if m.ndim != 2 or 0 in m.shape or w.shape != m.shape[:1] or c.shape != (*m.shape, m.shape[1]):
             raise GeometryError(f"mixture: weights {w.shape}, means {m.shape}, covariances {c.shape} do not fit")
         for name, array in (("weights", w), ("means", m), ("covariances", c)):
             if not np.isfinite(array).all():
@@ -49,7 +48,8 @@ class GaussianMixtureDenoiser:
         if (w <= 0).any():
             raise GeometryError("mixture: every weight must be positive")
         eigenvalues, eigenvectors = np.linalg.eigh(c)
-        if (eigenvalues < -1e-9 * np.abs(eigenvalues).max()).any() or np.abs(c - np.swapaxes(c, 1, 2)).max() > 1e-9:
+        largest = np.abs(eigenvalues).max()
+        if (eigenvalues < -1e-9 * largest).any() or np.abs(c - np.swapaxes(c, 1, 2)).max() > 1e-9 * largest:
             raise GeometryError("mixture: covariances must be symmetric and positive semi-definite")
         self.weights = torch.from_numpy(w / w.sum())
         self.means = torch.from_numpy(m)
@@ -125,11 +125,12 @@ class GaussianMixtureDenoiser:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("kind") != "gaussian_mixture":
-                    raise GeometryError(f"{path} does not hold a Gaussian mixture")
+                    raise KeyError("it does not hold a Gaussian mixture")
                 arrays = [file.get_tensor(name) for name in ("weights", "means", "covariances")]
-        except (OSError, SafetensorError) as error:
+                description = json.loads(metadata["description"])
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
-        return cls(*arrays), json.loads(metadata["description"])
+        return cls(*arrays), description
 
     @classmethod
     def wiener(cls, samples: ArrayLike, weights: ArrayLike | None = None) -> GaussianMixtureDenoiser:
@@ -139,15 +140,6 @@ class GaussianMixtureDenoiser:
         w = w / w.sum()
         mean = w @ x
         return cls([1.0], mean[None], (((x - mean) * w[:, None]).T @ (x - mean))[None])
-
-
-@dataclass(frozen=True)
-class MixtureFit:
-    """A fitted mixture and its mean log-likelihood per held-out sample."""
-
-    denoiser: GaussianMixtureDenoiser
-    held_out_log_likelihood: float
-    iterations: int
 
 
 def fit_mixture(
@@ -191,12 +183,19 @@ def fit_mixture(
     """
     x = np.asarray(samples, dtype=np.float64)
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if x.ndim != 2 or components < 1 or shrinkage < 0:
+        raise GeometryError(
+            f"a mixture needs samples of shape (n, dimension), at least one component and shrinkage ≥ 0; got samples "
+            f"{x.shape}, {components} components, shrinkage {shrinkage}"
+        )
     if not np.isfinite(x).all():
         raise GeometryError(f"sample {int(np.argmin(np.isfinite(x).all(axis=1)))} is not finite")
     if w.shape != (len(x),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
         raise GeometryError(f"frame weights must be {len(x)} finite numbers, none negative and not all zero")
-    if len(x) < 2 * components:
-        raise GeometryError(f"{len(x)} samples are too few for {components} Gaussians; sample more or ask for fewer")
+    if (w > 0).sum() < 2 * components:
+        raise GeometryError(
+            f"{(w > 0).sum()} samples are too few for {components} Gaussians; sample more or ask for fewer"
+        )
     w = w * w.sum() / (w**2).sum()  # sums to the effective sample size
     dimension = x.shape[1]
     centre = np.average(x, axis=0, weights=w)
@@ -214,6 +213,10 @@ def fit_mixture(
         scatter -= mass[:, None, None] * np.einsum("ki,kj->kij", means, means)
         if pooled is None:
             pooled = scatter.sum(0) / mass.sum()
+            if np.trace(pooled) <= 0:
+                raise GeometryError(
+                    "all samples of each component are the same; sample more, or ask for fewer Gaussians"
+                )
             pooled += 1e-6 * np.trace(pooled) / dimension * np.eye(dimension)
         strength = max(shrinkage, 1e-6)
         covariances = (scatter + strength * pooled) / (mass + strength)[:, None, None]

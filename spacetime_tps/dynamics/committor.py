@@ -42,7 +42,7 @@ class CommittorModel:
         return np.asarray(self._model.predict_proba(features / self._scale)[:, 1])
 
     def _features(self, values: Values) -> FloatArray:
-        columns = []
+        columns: list[FloatArray] = []
         for variable in self.variables:
             value = values[variable.name]
             columns += [np.cos(value), np.sin(value)] if variable.periodic else [value]

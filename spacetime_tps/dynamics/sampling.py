@@ -168,7 +168,7 @@ def run_replica_exchange(
 def run_molecular_dynamics(
     molecule: MolecularSystem, settings: MolecularDynamicsSettings, pool: WorkerPool, seed: np.random.SeedSequence
 ) -> tuple[list[Ensemble], int]:
-    """Plain dynamics at ``model_temperature`` from the structure of each state: ensembles (A's first) and evaluations."""
+    """Plain dynamics at ``model_temperature`` from each state's structure: ensembles (A's first) and evaluations."""
     steps = whole_steps(settings.frame_interval, molecule.time_step, "samples.frame_interval")
     frames = max(1, round(settings.length / settings.frame_interval))
     starts = [

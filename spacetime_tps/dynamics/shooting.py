@@ -150,5 +150,5 @@ def _join(shot: Shot, velocities: FloatArray, forward: _Side, backward: _Side) -
     shooting_frame = len(backward.positions)
     if forward.outcome == "A":
         positions, joined, shooting_frame = positions[::-1], -joined[::-1], len(forward.positions)
-    time = np.arange(len(positions)) * shot.frame_steps * shot.time_step
+    time = np.arange(len(positions), dtype=np.float64) * (shot.frame_steps * shot.time_step)
     return ReactiveTrajectory(positions, joined, time, shooting_frame)

@@ -26,7 +26,7 @@ class SplineBasis:
 
     def __init__(self, knots: int, points: int) -> None:
         self.parameter = np.linspace(0, 1, knots)
-        spline = CubicSpline(self.parameter, np.eye(knots), bc_type="natural")
+        spline = CubicSpline(self.parameter, np.eye(knots), bc_type="not-a-knot")
         self.matrix = torch.from_numpy(spline(np.linspace(0, 1, points)))
 
     def __call__(self, knots: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def constant_speed(
     count : int
     rounds : int
     """
-    spline = CubicSpline(np.linspace(0, 1, len(knots)), knots.numpy(), bc_type="natural")
+    spline = CubicSpline(np.linspace(0, 1, len(knots)), knots.numpy(), bc_type="not-a-knot")
     parameter = np.linspace(0, 1, count)
     for _ in range(rounds):
         length = cumulative_length(denoiser, to_points(torch.from_numpy(spline(parameter))))

@@ -137,26 +137,31 @@ def solve_geodesic(
     Raises
     ------
     GeometryError
-        If the ends are not two single finite points within the bounds, or break a constraint themselves.
+        If the ends are not two single finite points within the bounds, or break a constraint themselves, or there are
+        fewer points than knots.
     NoPathError
         If the graph does not connect the ends.
     """
     constraints = tuple(constraints)
+    if knots < 1 or points < knots + 2:
+        raise GeometryError(f"{points} points cannot resolve a spline of {knots} inner knots; take more points")
     bounds = log_snr_bounds or (
         float(min(a.log_snr, b.log_snr)) - 10,
         float(max(a.log_snr, b.log_snr)) + 1,
     )
+    if not bounds[0] < bounds[1]:
+        raise GeometryError(f"log SNR bounds must rise, not go from {bounds[0]} to {bounds[1]}")
     _check_ends(denoiser, a, b, constraints, bounds)
     if not starts:
         if constraints:
-            if samples is None:
+            if samples is None or not len(samples):
                 raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
             starts = graph_paths(
                 denoiser,
                 a,
                 b,
                 constraints,
-                samples=samples,
+                samples=samples.double(),
                 log_snr_bounds=bounds,
                 levels=graph_levels,
                 count=channels,
@@ -352,14 +357,15 @@ def _check_ends(
             raise GeometryError(f"the {name} end is not finite")
         if not bounds[0] <= float(end.log_snr) <= bounds[1]:
             raise GeometryError(
-                f"the {name} end has log SNR {float(end.log_snr):.3f}, outside the bounds {bounds[0]:.3f} to {bounds[1]:.3f}"
+                f"the {name} end has log SNR {float(end.log_snr):.3f}, outside the bounds "
+                f"{bounds[0]:.3f} to {bounds[1]:.3f}"
             )
         violation, _ = largest_violation(denoiser, end, constraints)
         if violation > FEASIBILITY_TOLERANCE:
             variance = float(moments_at(denoiser, end).variance)
             raise GeometryError(
-                f"the {name} end breaks a constraint itself, by {100 * violation:.1f} % (its variance is {variance:.4g}); "
-                "raise the SNR of the ends or relax the bound"
+                f"the {name} end breaks a constraint itself, by {100 * violation:.1f} % (its variance is "
+                f"{variance:.4g}); raise the SNR of the ends or relax the bound"
             )
 
 

@@ -52,11 +52,11 @@ class RunContext:
 
     def finished(self, stage: str) -> dict[str, Any]:
         """Results that a finished stage has reported; empty if it has not finished."""
-        return self._report(stage).get("results", {})
+        return dict(self._report(stage).get("results", {}))
 
     def finished_evaluations(self, stage: str) -> dict[str, int]:
         """Evaluations that a finished stage has reported; empty if it has not finished."""
-        return self._report(stage).get("evaluations", {})
+        return dict(self._report(stage).get("evaluations", {}))
 
     def _report(self, stage: str) -> dict[str, Any]:
         path = report_path(self.output, stage)
@@ -66,7 +66,7 @@ class RunContext:
     def start_structure(self) -> FloatArray:
         """All atoms of A's structure, superposed as the geodesics are, (atoms, 3) in nm."""
         structure = self.molecule.structures[self.molecule.states[0].structure]
-        return self.coordinates.superpose(structure[None])[0]
+        return np.asarray(self.coordinates.superpose(structure[None])[0])
 
 
 @dataclass(frozen=True)

@@ -139,13 +139,13 @@ def _check_by_dynamics(
     for log_snr, point_seed in zip(log_snrs, point_seeds, strict=True):
         frame = int(rng.choice(len(x), p=weights))
         at = torch.tensor([float(log_snr)], dtype=torch.float64)
-        y = denoiser.moments(torch.from_numpy(x[frame : frame + 1]), at).mean
-        moments = denoiser.moments(y, at)
-        points.append((y[0].numpy(), moments.mean[0].numpy(), float(moments.variance[0])))
+        centre = denoiser.moments(torch.from_numpy(x[frame : frame + 1]), at).mean
+        moments = denoiser.moments(centre, at)
+        points.append((centre[0].numpy(), moments.mean[0].numpy(), float(moments.variance[0])))
         tasks.append(
             RestrainedTask(
                 positions=run.coordinates.superpose(positions[frame : frame + 1])[0],
-                centres=run.coordinates.decode(y[0].numpy()),
+                centres=run.coordinates.decode(centre[0].numpy()),
                 log_snr=float(log_snr),
                 temperature=run.settings.samples.model_temperature,
                 equilibration_steps=5_000,

@@ -156,7 +156,8 @@ def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -
     crosses = (beyond[:-1] * beyond[1:] <= 0) & (np.abs(beyond[1:] - beyond[:-1]) < np.pi)
     if not crosses.any():
         raise GeometryError(
-            f"geodesics.region: the low-variance geodesic never crosses {name} = {settings.value}; choose another surface"
+            f"geodesics.region: the low-variance geodesic never crosses {name} = {settings.value}; "
+            "choose another surface"
         )
     left = int(np.argmax(crosses))
     share = beyond[left] / (beyond[left] - beyond[left + 1]) if beyond[left] != beyond[left + 1] else 0.0

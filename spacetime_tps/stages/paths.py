@@ -127,7 +127,7 @@ def fraction_in_region(run: RunContext, paths: Sequence[TransitionPath]) -> floa
     found = run.finished("geodesics").get("region") if region is not None else None
     if region is None or found is None:
         return None
-    square = 0.0
+    square = np.zeros(1)
     for name in region.plane:
         variable = run.molecule.variables[name]
         values = np.concatenate([variable(run.molecule.trajectory(p.positions)) for p in paths if len(p.positions)])

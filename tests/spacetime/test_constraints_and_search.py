@@ -110,6 +110,13 @@ class TestChannel:
         for path in paths:
             torch.testing.assert_close(path.y[[0, -1]], torch.cat([A.y, B.y]), rtol=0, atol=0)
             assert largest_violation(CHANNEL, path, (bound,))[0] <= 0.01
+            # the search tests edges along exponential geodesics (straight in η) by bisection; here they are scanned
+            share = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
+            for a, b in zip(range(len(path) - 1), range(1, len(path)), strict=True):
+                snr = (1 - share) * path.snr[a] + share * path.snr[b]
+                pull = (1 - share) * path.snr[a] * path.y[a] + share * path.snr[b] * path.y[b]
+                edge = Points(pull / snr, snr[:, 0].log())
+                assert largest_violation(CHANNEL, edge, (bound,))[0] <= 0.05
             mean = moments_at(CHANNEL, path).mean.numpy()
             assert np.histogram(np.arctan2(mean[:, 1], mean[:, 0]), bins=6, range=(-END, END))[0].min() > 0
 
@@ -177,12 +184,15 @@ class TestConstraints:
             assert float(VarianceBound(limit).violation(q, points, moments)) == pytest.approx(violation)
 
     def test_region_violation_is_the_relative_lack_of_divergence(self):
-        """Posteriors at SNR = 1 are N(y/2, 1/2): KL between y = 0 and y = 2 is 1, whatever else is in the batch."""
+        """q = N(0, 1): the region is N(0, 1/2), the points N(3 y/4, 1/4), so KL = (1 − log 2)/2 + 9 y²/8."""
         q = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
-        points = Points(torch.tensor([[0.0], [2.0], [4.0]]).double(), torch.zeros(3).double())
+        y = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
+        points = Points(y[:, None], torch.full((3,), math.log(3.0), dtype=torch.float64))
         avoidance = RegionAvoidance(point([0.0], 0.0), 2.0)
         violation = avoidance.violation(q, points, moments_at(q, points))
-        np.testing.assert_allclose(violation, [1.0, 0.5, -1.0], atol=1e-12)
+        divergence = 0.5 * (1 - math.log(2)) + 9 * y.numpy() ** 2 / 8
+        np.testing.assert_allclose(violation, 1 - divergence / 2, atol=1e-12)
+        assert list(violation > 0) == [True, True, False]
 
     def test_largest_violation_says_where(self):
         q = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
