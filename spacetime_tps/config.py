@@ -128,16 +128,25 @@ class CartesianSettings(Settings):
     )
 
 
+def _check_frames_left(length: float, frame_interval: float, discard: float) -> None:
+    last = round(length / frame_interval) * frame_interval
+    if last <= discard:
+        raise ValueError(
+            f"discard leaves no frames: the last is at {last:g} ps (length {length:g} ps, a frame every "
+            f"{frame_interval:g} ps), and the first {discard:g} ps are left out"
+        )
+
+
 class ReplicaExchangeSettings(Settings):
     """Replica exchange over a ladder of temperatures."""
 
     method: Literal["replica_exchange"]
     temperatures: tuple[Annotated[Temperature, Field(gt=0, le=5000)], ...] = Field(
-        (300.0, 382.0, 486.0, 618.0, 786.0, 1000.0), min_length=2
+        (300.0, 405.0, 548.0, 740.0, 1000.0), min_length=2
     )
-    length: Annotated[Time, Positive] = Field(700.0, description="of each replica")
-    exchange_interval: Annotated[Time, Positive] = 0.5
-    frame_interval: Annotated[Time, Positive] = 0.5
+    length: Annotated[Time, Positive] = Field(850.0, description="of each replica")
+    exchange_interval: Annotated[Time, Positive] = 0.25
+    frame_interval: Annotated[Time, Positive] = 0.25
     discard: Annotated[Time, Field(ge=0)] = Field(20.0, description="from the start of each replica")
     model_temperature: Annotated[Temperature, Positive] = Field(
         1000.0, description="temperature of the Boltzmann density that the model learns"
@@ -157,8 +166,7 @@ class ReplicaExchangeSettings(Settings):
             )
         if not self.temperatures[0] <= self.model_temperature <= self.temperatures[-1]:
             raise ValueError("model_temperature must lie within the ladder of temperatures")
-        if self.discard >= self.length:
-            raise ValueError("discard leaves no frames: it must be shorter than length")
+        _check_frames_left(self.length, self.frame_interval, self.discard)
         return self
 
 
@@ -174,8 +182,7 @@ class MolecularDynamicsSettings(Settings):
 
     @model_validator(mode="after")
     def _something_left(self) -> Self:
-        if self.discard >= self.length:
-            raise ValueError("discard leaves no frames: it must be shorter than length")
+        _check_frames_left(self.length, self.frame_interval, self.discard)
         return self
 
 
@@ -207,8 +214,9 @@ class MixtureSettings(Settings):
 
     kind: Literal["mixture"] = "mixture"
     components: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
-        (8, 16, 24, 32), min_length=1, description="candidates; the held-out likelihood chooses"
+        (8, 16, 24), min_length=1, description="of one fit: candidates; the held-out likelihood chooses"
     )
+    fits: int = Field(3, ge=1, le=100, description="fits from different starts, whose average is the model")
     shrinkage: float = Field(
         24.0, ge=0, description="pseudo-counts of the pooled covariance in each component's covariance"
     )
@@ -240,7 +248,7 @@ class GeodesicSettings(Settings):
     snr_bounds: tuple[Annotated[InverseArea, Positive], Annotated[InverseArea, Positive]] = (1.0, 40000.0)
     points: int = Field(128, ge=8, le=10000)
     knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
-    variance_bound: Annotated[Area, Positive] = Field(0.004, description="of the low-variance geodesic")
+    variance_bound: Annotated[Area, Positive] = Field(0.003, description="of the low-variance geodesic")
     region: RegionSettings | None = None
     graph_samples: int = Field(600, ge=10, description="thinned samples in the graph that starts the search")
     channels: int = Field(3, ge=1, description="different paths through that graph to start from")

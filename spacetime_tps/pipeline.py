@@ -29,7 +29,7 @@ from spacetime_tps.stages.geodesics import make_geodesics
 from spacetime_tps.stages.paths import make_paths
 from spacetime_tps.stages.reactive import make_reactive
 from spacetime_tps.stages.results import make_results, write_summary
-from spacetime_tps.stages.samples import check_user_trajectories, make_samples
+from spacetime_tps.stages.samples import make_samples, user_training_set
 
 STAGES: dict[str, Callable[[RunContext], StageReport]] = {
     "samples": make_samples,
@@ -153,7 +153,7 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if isinstance(samples, FilesSettings):
-        check_user_trajectories(samples, molecule)
+        user_training_set(samples, molecule)
     if settings.geodesics.region is not None:
         atoms = make_coordinates(settings, molecule).atoms
         for name in {settings.geodesics.region.collective_variable, *settings.geodesics.region.plane}:

@@ -83,7 +83,8 @@ def test_intervals_on_a_line():
 
 def test_a_box_needs_all_its_variables_a_state_any_of_its_boxes():
     state = make_state(
-        {"phi": ("0 deg", "90 deg"), "psi": ("0 deg", "90 deg")}, {"phi": ("150 deg", "-150 deg"), "reach": ("0 nm", "1 nm")}
+        {"phi": ("0 deg", "90 deg"), "psi": ("0 deg", "90 deg")},
+        {"phi": ("150 deg", "-150 deg"), "reach": ("0 nm", "1 nm")},
     )
     values = {
         "phi": [45, 45, 180, 180, -100],
@@ -171,7 +172,7 @@ def test_on_subset_gives_the_same_values(alanine):
     subset = variable.on_subset(heavy)
     assert subset.atoms == tuple(heavy.tolist().index(atom) for atom in variable.atoms)
     np.testing.assert_allclose(subset(alanine.atom_slice(heavy)), variable(alanine), atol=1e-7)
-    with pytest.raises(MoleculeError, match="'phi' needs atom 8 .*which is not among the coordinates.atoms"):
+    with pytest.raises(MoleculeError, match=r"'phi' needs atom 8 .*which is not among the coordinates\.atoms"):
         variable.on_subset([4, 6, 14])
 
 

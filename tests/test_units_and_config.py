@@ -191,7 +191,7 @@ def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("samples.temperatures", ["300 K", "500 K", "400 K"], "samples: temperatures must rise"),
         ("samples.temperatures", ["300 K", "500 K", "500 K"], "samples: temperatures must rise"),
         ("samples.model_temperature", "450 K", "model_temperature 450 K is none of the replicas' temperatures"),
-        ("samples.discard", "700 ps", "discard leaves no frames"),
+        ("samples.discard", "850 ps", "discard leaves no frames"),
         ("samples.length", "inf ps", r"samples\.length: Input should be a finite number"),
         ("coordinates.template", "middle", r"coordinates\.template: no structure 'middle'"),
         ("geodesics.end_snr", "0.5 / nm**2", "end_snr must lie within snr_bounds"),

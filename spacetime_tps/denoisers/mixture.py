@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,12 @@ class GaussianMixtureDenoiser:
         self.means = torch.from_numpy(m)
         self.covariances = torch.from_numpy(c)
         self._variances = torch.from_numpy(eigenvalues.clip(min=0.0))  # (K, D)
-        # rows of (D, K·D): y − m_k in the eigenbasis of C_k for every k by one matrix product
-        self._axes = torch.from_numpy(np.ascontiguousarray(eigenvectors))  # (K, D, D)
-        self._project = self._axes.permute(1, 0, 2).reshape(self.dimension, -1).contiguous()
-        self._offset = torch.einsum("kd,kde->ke", self.means, self._axes)
+        # (D, K·D): one matrix product takes y to the eigenbases of all C_k, and one with its transpose takes it back
+        self._axes = torch.from_numpy(eigenvectors.transpose(1, 0, 2).reshape(m.shape[1], -1))
+        self._centre = self.weights @ self.means
+        shifted = self.means - self._centre
+        self._offset = torch.from_numpy(np.einsum("kd,kde->ke", shifted.numpy(), eigenvectors))
+        self._shifted, self._square = shifted, (shifted**2).sum(-1)
 
     @property
     def dimension(self) -> int:
@@ -70,10 +73,14 @@ class GaussianMixtureDenoiser:
         """Number of Gaussians."""
         return int(self.means.shape[0])
 
+    def _in_eigenbases(self, y: Tensor) -> Tensor:
+        """U_kᵀ(y − m_k), shape (B, K, D)."""
+        return ((y - self._centre) @ self._axes).reshape(len(y), self.components, self.dimension) - self._offset
+
     def _posterior(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log of w_k ∫ N(x; m_k, C_k) exp(−SNR/2 |x−y|²) dx (B, K), U_kᵀ(y − m_k) (B, K, D), c + s² (B, K, D)."""
         spread = torch.exp(-log_snr)[:, None, None]
-        u = (y @ self._project).reshape(len(y), self.components, self.dimension) - self._offset
+        u = self._in_eigenbases(y)
         total = self._variances + spread
         log_weight = (
             self.weights.log() - 0.5 * (u**2 / total + total.log()).sum(-1) - 0.5 * self.dimension * log_snr[:, None]
@@ -87,13 +94,12 @@ class GaussianMixtureDenoiser:
         log_weight, u, total = self._posterior(y, log_snr)
         r = torch.softmax(log_weight, dim=-1)
         gain = self._variances / total
-        shift = torch.einsum("bke,kde->bkd", gain * u, self._axes)
-        means = self.means + shift
-        mean = torch.einsum("bk,bkd->bd", r, means)
+        shift = gain * u  # of each component's mean, in its eigenbasis
+        mean = r @ self._shifted + (r[..., None] * shift).flatten(1) @ self._axes.T  # about the centre
         within = gain.sum(-1) * torch.exp(-log_snr)[:, None]
-        between = ((means - mean[:, None]) ** 2).sum(-1)
-        variance = (r * (within + between)).sum(-1)
-        return Moments(mean.reshape(*shape, self.dimension), variance.reshape(shape))
+        square = self._square + (shift * (shift + 2 * self._offset)).sum(-1)  # of each component's mean
+        variance = (r * (within + square)).sum(-1) - (mean**2).sum(-1)
+        return Moments((mean + self._centre).reshape(*shape, self.dimension), variance.reshape(shape))
 
     def log_normalizer(self, y: Tensor, log_snr: Tensor) -> Tensor:
         """log ∫ q(x) exp(−SNR/2 |x − y|²) dx; see :class:`Denoiser`."""
@@ -103,7 +109,7 @@ class GaussianMixtureDenoiser:
     def log_density(self, x: Tensor) -> Tensor:
         """log q(x), shape (...); the covariances must not be singular."""
         points = x.reshape(-1, self.dimension)
-        u = (points @ self._project).reshape(len(points), self.components, self.dimension) - self._offset
+        u = self._in_eigenbases(points)
         exponent = (u**2 / self._variances + self._variances.log()).sum(-1) + self.dimension * math.log(2 * math.pi)
         return torch.logsumexp(self.weights.log() - 0.5 * exponent, dim=-1).reshape(x.shape[:-1])
 
@@ -229,6 +235,15 @@ def fit_mixture(
             break
         previous = likelihood
     return GaussianMixtureDenoiser(mass / mass.sum(), means + centre, covariances), iteration
+
+
+def average_mixtures(mixtures: Sequence[GaussianMixtureDenoiser]) -> GaussianMixtureDenoiser:
+    """The mixture whose density is the mean of the given ones': fits from different starts err in different places."""
+    return GaussianMixtureDenoiser(
+        torch.cat([mixture.weights for mixture in mixtures]),
+        torch.cat([mixture.means for mixture in mixtures]),
+        torch.cat([mixture.covariances for mixture in mixtures]),
+    )
 
 
 def _log_gaussian(x: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import openmm
 
 from spacetime_tps.dynamics.integrators import set_temperature
 from spacetime_tps.dynamics.workers import get_positions, maxwell_boltzmann, openmm_seed, seeded_context
@@ -70,6 +71,11 @@ def sample_restrained(task: RestrainedTask) -> FloatArray:
         for _ in range(task.frames):
             integrator.step(task.frame_steps)
             frames.append(get_positions(context))
-    except Exception as error:
-        raise DynamicsError(f"restrained sampling at log SNR {task.log_snr:.3f} failed: {error}") from error
+            if not np.isfinite(frames[-1]).all():  # the Reference platform does not say so itself
+                raise openmm.OpenMMException("positions are not finite")
+    except openmm.OpenMMException as error:
+        raise DynamicsError(
+            f"restrained sampling at log SNR {task.log_snr:.3f} failed: {error}; take a smaller system.time_step or a "
+            "lower SNR"
+        ) from error
     return np.array(frames)

@@ -12,7 +12,9 @@ PHYSICAL, RESTRAINT = 0, 1
 """Force groups of the molecule's own forces and of the restraint."""
 
 
-def annealing_integrator(temperature: float, friction: float, time_step: float) -> openmm.CustomIntegrator:
+def annealing_integrator(
+    temperature: float, friction: float, time_step: float, constraints: bool = True
+) -> openmm.CustomIntegrator:
     """Leapfrog-middle Langevin dynamics that records the energies of the positions each step starts from.
 
     The global variables ``potential`` and ``restraint`` (kJ/mol) hold the energies of the two force groups; they come
@@ -22,6 +24,8 @@ def annealing_integrator(temperature: float, friction: float, time_step: float) 
     ----------
     temperature, friction, time_step : float
         K, 1/ps, ps.
+    constraints : bool
+        Whether the system may have constraints; without them steps are cheaper.
     """
     integrator = _langevin(temperature, friction, time_step)
     integrator.addGlobalVariable("potential", 0)
@@ -31,17 +35,19 @@ def annealing_integrator(temperature: float, friction: float, time_step: float) 
     integrator.addComputeGlobal("restraint", f"energy{RESTRAINT}")
     for group in (PHYSICAL, RESTRAINT):
         integrator.addComputePerDof("v", f"v + dt*f{group}/m")
-    integrator.addConstrainVelocities()
+    if constraints:
+        integrator.addConstrainVelocities()
     integrator.addComputePerDof("x", "x + 0.5*dt*v")
     integrator.addComputePerDof("v", "decay*v + kick*gaussian/sqrt(m)")
     integrator.addComputePerDof("x", "x + 0.5*dt*v")
-    integrator.addComputePerDof("unconstrained", "x")
-    integrator.addConstrainPositions()
-    integrator.addComputePerDof("v", "v + (x - unconstrained)/dt")
+    if constraints:
+        _constrain_positions(integrator, "dt")
     return integrator
 
 
-def shooting_integrator(temperature: float, friction: float, time_step: float) -> openmm.CustomIntegrator:
+def shooting_integrator(
+    temperature: float, friction: float, time_step: float, constraints: bool = True
+) -> openmm.CustomIntegrator:
     """Langevin dynamics in the symmetric BAOAB splitting: positions and velocities belong to the same time.
 
     Reversing the velocities reverses the dynamics, and fresh Maxwell-Boltzmann velocities are right without any
@@ -51,17 +57,23 @@ def shooting_integrator(temperature: float, friction: float, time_step: float) -
     ----------
     temperature, friction, time_step : float
         K, 1/ps, ps.
+    constraints : bool
+        Whether the system may have constraints; without them steps are cheaper.
     """
     integrator = _langevin(temperature, friction, time_step)
     integrator.addUpdateContextState()
-    integrator.addComputePerDof("v", "v + 0.5*dt*f/m")
-    integrator.addConstrainVelocities()
-    _half_drift(integrator)
-    integrator.addComputePerDof("v", "decay*v + kick*gaussian/sqrt(m)")
-    integrator.addConstrainVelocities()
-    _half_drift(integrator)
-    integrator.addComputePerDof("v", "v + 0.5*dt*f/m")
-    integrator.addConstrainVelocities()
+    for velocity, drift in (
+        ("v + 0.5*dt*f/m", True),
+        ("decay*v + kick*gaussian/sqrt(m)", True),
+        ("v + 0.5*dt*f/m", False),
+    ):
+        integrator.addComputePerDof("v", velocity)
+        if constraints:
+            integrator.addConstrainVelocities()
+        if drift:
+            integrator.addComputePerDof("x", "x + 0.5*dt*v")
+            if constraints:
+                _constrain_positions(integrator, "0.5*dt")
     return integrator
 
 
@@ -80,8 +92,8 @@ def _langevin(temperature: float, friction: float, time_step: float) -> openmm.C
     return integrator
 
 
-def _half_drift(integrator: openmm.CustomIntegrator) -> None:
-    integrator.addComputePerDof("x", "x + 0.5*dt*v")
+def _constrain_positions(integrator: openmm.CustomIntegrator, duration: str) -> None:
+    """Constrain positions after a drift of some duration, and give velocities the impulse of the constraint forces."""
     integrator.addComputePerDof("unconstrained", "x")
     integrator.addConstrainPositions()
-    integrator.addComputePerDof("v", "v + (x - unconstrained)/(0.5*dt)")
+    integrator.addComputePerDof("v", f"v + (x - unconstrained)/({duration})")

@@ -66,12 +66,13 @@ class Engine:
         system = openmm.XmlSerializer.deserialize(self.system_xml)
         restraint = None
         arguments = (self.temperature, self.friction, self.time_step)
+        constraints = system.getNumConstraints() > 0
         if purpose == "annealing":
             restraint = HarmonicRestraint(self.restrained_atoms, self.kt, self.periodic)
             system.addForce(restraint.force)
-            integrator = annealing_integrator(*arguments)
+            integrator = annealing_integrator(*arguments, constraints)
         elif purpose == "shooting":
-            integrator = shooting_integrator(*arguments)
+            integrator = shooting_integrator(*arguments, constraints)
         else:
             integrator = openmm.LangevinMiddleIntegrator(*arguments)
         platform = openmm.Platform.getPlatformByName(self.platform)

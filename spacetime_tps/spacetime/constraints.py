@@ -63,8 +63,7 @@ class RegionAvoidance:
 
     def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
         """1 − KL/divergence."""
-        centre = Points(self.centre.y.expand_as(points.y), self.centre.log_snr.expand_as(points.log_snr))
-        return 1 - kl_divergence(denoiser, centre, points) / self.divergence
+        return 1 - kl_divergence(denoiser, self.centre, points) / self.divergence
 
 
 def largest_violation(denoiser: Denoiser, points: Points, constraints: tuple[Constraint, ...]) -> tuple[float, int]:

@@ -87,7 +87,7 @@ def symmetric_divergence(a: Points, at_a: Moments, b: Points, at_b: Moments) -> 
 
 
 def kl_divergence(denoiser: Denoiser, a: Points, b: Points) -> Tensor:
-    """KL(p(·|a) ‖ p(·|b)) = ψ_b − ψ_a − (η_b − η_a)·μ_a, in nats, shape (...).
+    """KL(p(·|a) ‖ p(·|b)) = ψ_b − ψ_a − (η_b − η_a)·μ_a, in nats, shape (...); one of the two may be a single point.
 
     In terms of the log-normalizer M = ψ − SNR|y|²/2 this is
     M_b − M_a + SNR_b/2 E_a|x − y_b|² − SNR_a/2 E_a|x − y_a|².

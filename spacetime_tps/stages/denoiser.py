@@ -7,7 +7,7 @@ import torch
 
 from spacetime_tps.analysis.calibration import compare_moments, denoising_error
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.mixture import fit_mixture
+from spacetime_tps.denoisers.mixture import average_mixtures, fit_mixture
 from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
@@ -25,28 +25,26 @@ def make_denoiser(run: RunContext) -> StageReport:
     x, weights = run.coordinates.encode(training.positions), training.weights
     held_out = held_out_blocks(training.source, settings.held_out)
     fit_seed, noise_seed, check_seed = run.seed.spawn(3)
-    random_state = int(fit_seed.generate_state(1)[0] % 2**31)
+    starts = (fit_seed.generate_state(settings.fits) % 2**31).tolist()
 
+    def fit(components: int, keep: np.ndarray) -> GaussianMixtureDenoiser:
+        """The average of fits from different starts to some of the samples."""
+        options = {"weights": weights[keep], "shrinkage": settings.shrinkage}
+        return average_mixtures([fit_mixture(x[keep], components, seed=start, **options)[0] for start in starts])
+
+    candidates: dict[int, GaussianMixtureDenoiser] = {}
     likelihoods: dict[int, float] = {}
     test = torch.from_numpy(x[held_out])
     for components in track(settings.components, "mixture", len(settings.components)):
-        candidate, _ = fit_mixture(
-            x[~held_out],
-            components,
-            weights=weights[~held_out],
-            shrinkage=settings.shrinkage,
-            seed=random_state,
-        )
-        likelihood = np.average(candidate.log_density(test).numpy(), weights=weights[held_out])
+        candidates[components] = fit(components, ~held_out)
+        density = candidates[components].log_density(test).numpy()
+        likelihood = np.average(density, weights=weights[held_out])
         likelihoods[components] = float(likelihood)
-        log.info("%d Gaussians: held-out log-likelihood %.3f per sample", components, likelihood)
+        log.info("%d × %d Gaussians: held-out log-likelihood %.3f per sample", settings.fits, components, likelihood)
     best = max(likelihoods, key=lambda components: likelihoods[components])
-    chosen, _ = fit_mixture(
-        x[~held_out], best, weights=weights[~held_out], shrinkage=settings.shrinkage, seed=random_state
-    )
     wiener = GaussianMixtureDenoiser.wiener(x[~held_out], weights[~held_out])
-    errors = _denoising_errors(chosen, wiener, x[held_out], weights[held_out], run, noise_seed)
-    denoiser, _ = fit_mixture(x, best, weights=weights, shrinkage=settings.shrinkage, seed=random_state)
+    errors = _denoising_errors(candidates[best], wiener, x[held_out], weights[held_out], run, noise_seed)
+    denoiser = fit(best, np.ones(len(x), dtype=bool))
     check, evaluations = _check_by_dynamics(denoiser, x, training.positions, weights, run, check_seed)
     denoiser.save(
         run.output / "denoiser.safetensors",
@@ -58,7 +56,7 @@ def make_denoiser(run: RunContext) -> StageReport:
         },
     )
     results = {
-        "components": best,
+        "components": denoiser.components,
         "held_out_log_likelihood": {str(k): v for k, v in likelihoods.items()},
         "denoising_error": errors,
         "restrained_dynamics": check,

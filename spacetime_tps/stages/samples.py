@@ -50,10 +50,7 @@ def make_samples(run: RunContext) -> StageReport:
     folder, settings, molecule = run.folder("samples"), run.settings.samples, run.molecule
     results: dict[str, object] = {}
     if isinstance(settings, FilesSettings):
-        trajectories = load_user_trajectories(settings, molecule)
-        weights = _file_weights(settings, trajectories)
-        training = _concatenate([t.xyz.astype(float) for t in trajectories], weights)
-        evaluations = 0
+        training, evaluations = user_training_set(settings, molecule), 0
     elif isinstance(settings, MolecularDynamicsSettings):
         ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, run.seed)
         _write(ensembles, folder, molecule, "trajectory")
@@ -83,23 +80,26 @@ def load_training_set(output: Path) -> TrainingSet:
         return TrainingSet(trajectory.xyz.astype(float), arrays["weights"], arrays["source"])
 
 
-def load_user_trajectories(settings: FilesSettings, molecule: MolecularSystem) -> list[mdtraj.Trajectory]:
-    """The user's trajectories, checked frame by frame.
+def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:
+    """Every ``stride``-th frame of the user's trajectories with its weight; every frame is checked.
 
     Raises
     ------
     TrajectoryError
-        If a file cannot be read, holds other atoms, or a frame is not finite or broken.
+        If a file cannot be read or holds other atoms, a frame is not finite or broken, or weights do not fit.
     """
-    return [_load_trajectory(path, settings.stride, molecule) for path in settings.trajectories]
+    trajectories = [_load_trajectory(path, molecule) for path in settings.trajectories]
+    weights = _file_weights(settings, trajectories)
+    kept = [trajectory.xyz[:: settings.stride].astype(float) for trajectory in trajectories]
+    return _concatenate(kept, [w[:: settings.stride] for w in weights])
 
 
-def _load_trajectory(path: Path, stride: int, molecule: MolecularSystem) -> mdtraj.Trajectory:
+def _load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
     if not path.is_file():
         raise TrajectoryError(f"there is no trajectory {path}")
     has_topology = path.suffix.lower() in (".h5", ".hdf5", ".pdb", ".gro", ".lh5", ".mol2", ".cif", ".pdbx")
     try:
-        trajectory = mdtraj.load(str(path), stride=stride, **({} if has_topology else {"top": molecule.topology}))
+        trajectory = mdtraj.load(str(path), **({} if has_topology else {"top": molecule.topology}))
     except Exception as error:
         raise TrajectoryError(
             f"{path} cannot be read as a trajectory of {molecule.name} ({molecule.topology.n_atoms} atoms): {error}"
@@ -116,13 +116,13 @@ def _load_trajectory(path: Path, stride: int, molecule: MolecularSystem) -> mdtr
         raise TrajectoryError(f"{path} has no frames")
     finite = np.isfinite(trajectory.xyz).all(axis=(1, 2))
     if not finite.all():
-        frame = int(np.argmin(finite)) * stride
+        frame = int(np.argmin(finite))
         raise TrajectoryError(f"{path}: frame {frame} has positions that are not finite; remove it")
-    _check_bonds(path, trajectory, stride, molecule)
+    _check_bonds(path, trajectory, molecule)
     return trajectory
 
 
-def _check_bonds(path: Path, trajectory: mdtraj.Trajectory, stride: int, molecule: MolecularSystem) -> None:
+def _check_bonds(path: Path, trajectory: mdtraj.Trajectory, molecule: MolecularSystem) -> None:
     pairs = np.array([(a.index, b.index) for a, b in molecule.topology.bonds])
     if not len(pairs):
         return
@@ -134,7 +134,7 @@ def _check_bonds(path: Path, trajectory: mdtraj.Trajectory, stride: int, molecul
         frame, bond = (int(i[0]) for i in np.nonzero(stretched))
         one, two = (molecule.topology.atom(int(atom)) for atom in pairs[bond])
         raise TrajectoryError(
-            f"{path}: frame {frame * stride} is broken: {one} and {two} are bonded but {lengths[frame, bond]:.3f} nm "
+            f"{path}: frame {frame} is broken: {one} and {two} are bonded but {lengths[frame, bond]:.3f} nm "
             "apart; make molecules whole across the periodic box, or remove the frame"
         )
 
@@ -148,18 +148,15 @@ def _file_weights(settings: FilesSettings, trajectories: Sequence[mdtraj.Traject
             values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path)
         except (OSError, ValueError) as error:
             raise TrajectoryError(f"frame weights {path} cannot be read: {error}") from error
-        values = np.atleast_1d(values)[:: settings.stride]
+        if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all() or (values < 0).any():
+            raise TrajectoryError(f"{path}: frame weights must be numbers, finite and not negative")
+        values = np.atleast_1d(values).astype(float)
         if values.shape != (len(trajectory),):
             raise TrajectoryError(f"{path} has {len(values)} weights for {len(trajectory)} frames")
-        if not np.isfinite(values).all() or (values < 0).any():
-            raise TrajectoryError(f"{path}: frame weights must be finite and not negative")
-        weights.append(values.astype(float))
+        if not values[:: settings.stride].any():
+            raise TrajectoryError(f"{path}: every frame weight is zero")
+        weights.append(values)
     return weights
-
-
-def check_user_trajectories(settings: FilesSettings, molecule: MolecularSystem) -> None:
-    """Refuse trajectories or weights that cannot be used, before any work starts."""
-    _file_weights(settings, load_user_trajectories(settings, molecule))
 
 
 def _replica_training_set(ensembles: Sequence[Ensemble], settings: ReplicaExchangeSettings) -> TrainingSet:

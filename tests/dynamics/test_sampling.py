@@ -7,6 +7,7 @@ from scipy.stats import gamma
 from spacetime_tps.config import MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.dynamics.sampling import (
     Segment,
+    SegmentEnd,
     run_molecular_dynamics,
     run_replica_exchange,
     run_segment,
@@ -77,6 +78,56 @@ def test_replica_exchange_keeps_every_temperature(ladder, worker, wells, toy_eng
         exact = expected_acceptance(*ladder.temperatures[low : low + 2])
         assert_mean([run.acceptance[low] for run in runs], exact, 0.05)
     assert runs[0].evaluations == 160 * 3 * (10 + 1)
+
+
+class IdealSampler:
+    """Stands in for the workers: every segment ends in an independent draw from its temperature, and is recorded."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.rounds: list[tuple[list[Segment], list[SegmentEnd]]] = []
+
+    def map(self, function, tasks, chunk=1):
+        assert function is run_segment
+        ends = []
+        for task in tasks:
+            energy = self.rng.gamma(DIMENSION / 2, MOLAR_GAS_CONSTANT * task.temperature)
+            ends.append(SegmentEnd(self.rng.normal(size=(1, 3)), self.rng.normal(size=(1, 3)), float(energy)))
+        self.rounds.append((list(tasks), list(ends)))
+        return iter(ends)
+
+
+def test_exchanges_of_an_ideal_sampler(ladder, toy_molecule):
+    """8,000 attempts of each pair: acceptance within four binomial standard errors, less than 0.03.
+
+    What goes into each round is what came out of the one before, in its place or exchanged with a neighbour; then
+    velocities are rescaled by √(T_new/T_old), and kinetic energies in units of kT stay as they are.
+    """
+    rounds = 16000
+    sampler = IdealSampler()
+    long = ladder.model_copy(update={"length": 0.2 * rounds})
+    molecule = toy_molecule(np.zeros((1, 3)), TIME_STEP)
+    result = run_replica_exchange(molecule, long, sampler, np.random.SeedSequence(3))
+    for low in range(2):
+        exact = expected_acceptance(*ladder.temperatures[low : low + 2])
+        assert 0.1 < exact < 0.9
+        assert abs(result.acceptance[low] - exact) < 4 * np.sqrt(exact * (1 - exact) / (rounds / 2)) < 0.03
+    assert all(segment.velocities is None for segment in sampler.rounds[0][0])
+    exchanges = np.zeros(2)
+    for number in range(200):
+        ends, segments = sampler.rounds[number][1], sampler.rounds[number + 1][0]
+        for replica, segment in enumerate(segments):
+            assert segment.temperature == ladder.temperatures[replica]
+            (source,) = (i for i, end in enumerate(ends) if np.array_equal(end.positions, segment.positions))
+            scale = np.sqrt(ladder.temperatures[replica] / ladder.temperatures[source])
+            np.testing.assert_allclose(segment.velocities, scale * ends[source].velocities, rtol=1e-12)
+            if source > replica:
+                assert (source, replica) == (replica + 1, replica)
+                assert replica % 2 == number % 2  # even and odd pairs take turns
+                exchanges[replica] += 1
+    assert (exchanges > 5).all()
 
 
 def test_acceptance_of_equal_temperatures_is_certain():

@@ -88,7 +88,8 @@ def test_a_serialised_system_gives_the_same_energy(changed, molecule, tmp_path):
     (tmp_path / "system.xml").write_text(molecule.system_xml)
     again = MolecularSystem.from_settings(changed(force_field=[str(tmp_path / "system.xml")]))
     energies = [
-        potential_energy(openmm.XmlSerializer.deserialize(m.system_xml), m.structures["c7ax"]) for m in (again, molecule)
+        potential_energy(openmm.XmlSerializer.deserialize(m.system_xml), m.structures["c7ax"])
+        for m in (again, molecule)
     ]
     assert energies[0] == pytest.approx(energies[1], abs=1e-9)
 
@@ -170,7 +171,9 @@ def test_residue_without_template(changed, edited_pdb, system_settings):
         structures=dict.fromkeys(system_settings.structures, path),
         collective_variables={"phi": {"dihedral": [4, 6, 8, 14]}, "psi": {"dihedral": [6, 8, 14, 16]}},
     )
-    with pytest.raises(MoleculeError, match="amber99sbildn.xml cannot be applied to alanine_dipeptide: No template found"):
+    with pytest.raises(
+        MoleculeError, match=r"amber99sbildn\.xml cannot be applied to alanine_dipeptide: No template found"
+    ):
         MolecularSystem.from_settings(settings)
 
 
@@ -222,7 +225,7 @@ def test_atoms_of_collective_variables(atom, message, changed):
 
 
 def test_platforms(changed):
-    with pytest.raises(MoleculeError, match="no platform 'Abacus' here; it has .*Reference.*, or use 'auto'"):
+    with pytest.raises(MoleculeError, match=r"no platform 'Abacus' here; it has .*Reference.*, or use 'auto'"):
         MolecularSystem.from_settings(changed(platform="Abacus"))
     assert MolecularSystem.from_settings(changed(platform="CPU")).platform == "CPU"
     assert choose_platform("auto", 22) == "Reference"
