@@ -244,11 +244,11 @@ class RegionSettings(Settings):
 class GeodesicSettings(Settings):
     """Curves on spacetime between the two states' structures."""
 
-    end_snr: Annotated[InverseArea, Positive] = Field(10000.0, description="signal-to-noise ratio at both ends")
+    end_snr: Annotated[InverseArea, Positive] = Field(5500.0, description="signal-to-noise ratio at both ends")
     snr_bounds: tuple[Annotated[InverseArea, Positive], Annotated[InverseArea, Positive]] = (1.0, 40000.0)
     points: int = Field(128, ge=8, le=10000)
     knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
-    variance_bound: Annotated[Area, Positive] = Field(0.003, description="of the low-variance geodesic")
+    variance_bound: Annotated[Area, Positive] = Field(0.0045, description="of the low-variance geodesic")
     region: RegionSettings | None = None
     graph_samples: int = Field(600, ge=10, description="thinned samples in the graph that starts the search")
     channels: int = Field(3, ge=1, description="different paths through that graph to start from")

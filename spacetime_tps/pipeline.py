@@ -96,9 +96,10 @@ def run(
     """
     output = Path(output)
     settings = load_settings(find_system(str(system)), Path(config) if config is not None else None)
+    for name, number in (("--paths", paths), ("--workers", workers)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{name} must be at least 1, not {number}")
     if paths is not None:
-        if paths < 1:
-            raise ConfigError(f"--paths must be at least 1, not {paths}")
         settings = settings.model_copy(update={"paths": settings.paths.model_copy(update={"count": paths})})
     molecule = MolecularSystem.from_settings(settings.system)
     coordinates = make_coordinates(settings, molecule)

@@ -81,6 +81,7 @@ class Engine:
 
 
 _NO_ENGINE = "no engine in this process; run the task through a WorkerPool"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS")
 _engine: Engine | None = None
 _contexts: dict[str, tuple[openmm.Context, HarmonicRestraint | None]] = {}
 
@@ -155,6 +156,7 @@ class WorkerPool:
     def __init__(self, engine: Engine, workers: int | None = None) -> None:
         self.engine = engine
         self.workers = workers or available_cores()
+        os.environ.update({name: "1" for name in _THREAD_VARIABLES})  # for the workers, who inherit them
         self._executor = ProcessPoolExecutor(
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),

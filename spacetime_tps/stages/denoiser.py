@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -27,16 +30,22 @@ def make_denoiser(run: RunContext) -> StageReport:
     fit_seed, noise_seed, check_seed = run.seed.spawn(3)
     starts = (fit_seed.generate_state(settings.fits) % 2**31).tolist()
 
-    def fit(components: int, keep: np.ndarray) -> GaussianMixtureDenoiser:
-        """The average of fits from different starts to some of the samples."""
-        options = {"weights": weights[keep], "shrinkage": settings.shrinkage}
-        return average_mixtures([fit_mixture(x[keep], components, seed=start, **options)[0] for start in starts])
+    def fit(sizes: Sequence[int], keep: np.ndarray) -> list[GaussianMixtureDenoiser]:
+        """For each size the average of fits from different starts to some of the samples."""
+        tasks = [
+            FitTask(x[keep], weights[keep], components, settings.shrinkage, start)
+            for components in sizes
+            for start in starts
+        ]
+        fits = [
+            GaussianMixtureDenoiser(*arrays) for arrays in track(run.pool.map(run_fit, tasks), "mixture", len(tasks))
+        ]
+        return [average_mixtures(fits[i : i + len(starts)]) for i in range(0, len(fits), len(starts))]
 
-    candidates: dict[int, GaussianMixtureDenoiser] = {}
+    candidates = dict(zip(settings.components, fit(settings.components, ~held_out), strict=True))
     likelihoods: dict[int, float] = {}
     test = torch.from_numpy(x[held_out])
-    for components in track(settings.components, "mixture", len(settings.components)):
-        candidates[components] = fit(components, ~held_out)
+    for components in settings.components:
         density = candidates[components].log_density(test).numpy()
         likelihood = np.average(density, weights=weights[held_out])
         likelihoods[components] = float(likelihood)
@@ -44,7 +53,7 @@ def make_denoiser(run: RunContext) -> StageReport:
     best = max(likelihoods, key=lambda components: likelihoods[components])
     wiener = GaussianMixtureDenoiser.wiener(x[~held_out], weights[~held_out])
     errors = _denoising_errors(candidates[best], wiener, x[held_out], weights[held_out], run, noise_seed)
-    denoiser = fit(best, np.ones(len(x), dtype=bool))
+    (denoiser,) = fit([best], np.ones(len(x), dtype=bool))
     check, evaluations = _check_by_dynamics(denoiser, x, training.positions, weights, run, check_seed)
     denoiser.save(
         run.output / "denoiser.safetensors",
@@ -62,6 +71,25 @@ def make_denoiser(run: RunContext) -> StageReport:
         "restrained_dynamics": check,
     }
     return StageReport({"model_check": evaluations}, results)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """A mixture to fit, in a worker."""
+
+    samples: FloatArray
+    weights: FloatArray
+    components: int
+    shrinkage: float
+    start: int
+
+
+def run_fit(task: FitTask) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Weights, means and covariances of a fitted mixture."""
+    mixture, _ = fit_mixture(
+        task.samples, task.components, weights=task.weights, shrinkage=task.shrinkage, seed=task.start
+    )
+    return mixture.weights.numpy(), mixture.means.numpy(), mixture.covariances.numpy()
 
 
 def load_denoiser(run: RunContext) -> GaussianMixtureDenoiser:

@@ -13,7 +13,7 @@ import torch
 from spacetime_tps.config import RegionSettings
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.errors import GeometryError, NoPathError
+from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log
 from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, point, solve_geodesic
 from spacetime_tps.spacetime.constraints import Constraint
@@ -49,16 +49,25 @@ def make_geodesics(run: RunContext) -> StageReport:
         _solve(run, denoiser, samples, "unconstrained", (), report),
         _solve(run, denoiser, samples, "low_variance", (low_variance,), report),
     )
-    if settings.region is not None and solved[1] is not None:
-        region = find_region(run, settings.region, solved[1])
+    if settings.region is not None and low_variance is not None:
+        try:
+            region = find_region(run, settings.region, low_variance)
+        except GeometryError as error:
+            _report_failure("region_avoiding", error, report)
+            return StageReport({}, report)
         report["region"] = {
             "log_snr": float(region.centre.log_snr),
             "divergence": settings.region.divergence,
             "collective_variables": region.values,
         }
         avoid = RegionAvoidance(region.centre, settings.region.divergence)
-        _solve(run, denoiser, samples, "region_avoiding", (low_variance, avoid), report)
+        _solve(run, denoiser, samples, "region_avoiding", (bound, avoid), report)
     return StageReport({}, report)
+
+
+def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> None:
+    log.error("%s: %s", name, error)
+    report[name] = {"feasible": False, "converged": False, "message": str(error)}
 
 
 def _solve(
@@ -69,7 +78,7 @@ def _solve(
     constraints: tuple[Constraint, ...],
     report: dict[str, Any],
 ) -> Geodesic | None:
-    """Solve one problem, save it and enter it in the report; None, with the reason, where there is no path."""
+    """Solve one problem, save it and enter it in the report; None, with the reason there, if there is no path."""
     settings = run.settings.geodesics
     low, high = settings.snr_bounds
     try:
@@ -84,9 +93,8 @@ def _solve(
             graph_levels=settings.graph_levels,
             channels=settings.channels,
         )
-    except NoPathError as error:
-        log.error("%s: %s", name, error)
-        report[name] = {"feasible": False, "converged": False, "message": str(error)}
+    except GeometryError as error:
+        _report_failure(name, error, report)
         return None
     save_geodesic(run, name, geodesic)
     report[name] = {

@@ -32,19 +32,19 @@ from spacetime_tps.units import MOLAR_GAS_CONSTANT
 SEED = 3
 SYSTEM = "alanine_dipeptide"
 HEAVY, ATOMS = 10, 22
-TEMPERATURES, ROUNDS, EXCHANGE_STEPS = 3, 450, 200
+TEMPERATURES, ROUNDS, EXCHANGE_STEPS = 3, 250, 200
 PATHS, AVOIDING, STEPS, FRAME_STEPS, POINTS = 4, 2, 512, 16, 32
-BOUND = 0.04
+BOUND = 0.01
 SMALL = {
     "samples": {
         "temperatures": ["300 K", "1000 K", "1300 K"],  # hot, so that short replicas cross the barrier
-        "length": "90 ps",
+        "length": "50 ps",
         "exchange_interval": "0.2 ps",
         "frame_interval": "0.2 ps",
         "discard": "4 ps",
         "weights": "mbar",
     },
-    "denoiser": {"components": [2, 4], "check_points": 1},
+    "denoiser": {"components": [1], "check_points": 1},  # one Gaussian joins the states however short the sampling
     "geodesics": {
         "points": POINTS,
         "knots": 12,
@@ -233,7 +233,8 @@ class TestFiles:
 
     def test_low_variance_geodesic_keeps_its_bound(self, summary):
         figures = summary["geodesics"]["low_variance"]
-        assert figures["max_variance"] < 1.03 * BOUND
+        assert figures["feasible"] and figures["converged"]
+        assert figures["max_variance"] <= 1.01 * BOUND < summary["geodesics"]["unconstrained"]["max_variance"]
         assert figures["length"] > summary["geodesics"]["unconstrained"]["length"]
 
     def test_figures(self, finished):
@@ -577,11 +578,11 @@ class TestOtherSamples:
     def user_files(self, finished: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """A DCD of 1000 K and an XTC of 300 K with weights, as another program would leave them; their positions."""
         hot, cold = (mdtraj.load(str(finished / "samples" / f"replica_{name}.h5")) for name in ("01_1000K", "00_300K"))
-        hot[40:440].save_dcd(str(folder / "hot.dcd"))
+        hot[40:240].save_dcd(str(folder / "hot.dcd"))
         cold[40:140].save_xtc(str(folder / "cold.xtc"))
-        np.save(folder / "hot.npy", np.linspace(1, 2, 400))
-        np.savetxt(folder / "cold.txt", np.zeros(100))
-        return hot.xyz[40:440], cold.xyz[40:140]
+        np.save(folder / "hot.npy", np.linspace(1, 2, 200))
+        np.savetxt(folder / "cold.txt", np.repeat([0, 0.5], 50))
+        return hot.xyz[40:240], cold.xyz[40:140]
 
     def files_config(self, folder: Path, **changes: Any) -> Path:
         samples = {
@@ -599,12 +600,12 @@ class TestOtherSamples:
         result = command(output, self.files_config(tmp_path), "--workers", "1")
         assert result.exit_code == 0, result.output
         training = mdtraj.load(str(output / "samples" / "training.h5"))
-        np.testing.assert_allclose(training.xyz[:200], hot[::2], atol=1e-6)  # Å and back
-        np.testing.assert_allclose(training.xyz[200:], cold[::2], atol=0.00051)  # XTC keeps 1 pm
+        np.testing.assert_allclose(training.xyz[:100], hot[::2], atol=1e-6)  # Å and back
+        np.testing.assert_allclose(training.xyz[100:], cold[::2], atol=0.00051)  # XTC keeps 1 pm
         with np.load(output / "samples" / "training.npz") as arrays:
-            weights = np.concatenate([np.linspace(1, 2, 400)[::2], np.zeros(50)])
+            weights = np.concatenate([np.linspace(1, 2, 200)[::2], np.repeat([0, 0.5], 25)])
             np.testing.assert_allclose(arrays["weights"], weights / weights.sum())
-            np.testing.assert_array_equal(arrays["source"], [0] * 200 + [1] * 50)
+            np.testing.assert_array_equal(arrays["source"], [0] * 100 + [1] * 50)
         summary = strict_json(output / "summary.json")
         assert summary["energy_evaluations"]["sampling"] == 0
         assert summary["samples"]["effective_training_frames"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
@@ -613,7 +614,7 @@ class TestOtherSamples:
     @pytest.mark.parametrize(
         "changes, message",
         [
-            ({"weights": ["hot.npy", "hot.npy"]}, "hot.npy has 200 weights for 50 frames"),
+            ({"weights": ["hot.npy", "hot.npy"]}, "hot.npy has 200 weights for 100 frames"),
             ({"weights": ["hot.npy"]}, "1 weight files for 2 trajectories"),
             ({"trajectories": ["hot.dcd", "cold.trr"]}, "there is no trajectory"),
         ],
