@@ -99,6 +99,8 @@ def run(
     for name, number in (("--paths", paths), ("--workers", workers)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} must be at least 1, not {number}")
+    if seed is not None and seed < 0:
+        raise ConfigError(f"--seed must not be negative, not {seed}")
     if paths is not None:
         settings = settings.model_copy(update={"paths": settings.paths.model_copy(update={"count": paths})})
     molecule = MolecularSystem.from_settings(settings.system)
@@ -183,8 +185,6 @@ def _prepare_output(output: Path, settings: RunSettings, seed: int | None, resum
         output, ["config.yaml", "topology.pdb", "stages", *(name for names in _STAGE_FILES.values() for name in names)]
     )
     seed = 0 if seed is None else seed
-    if seed < 0:
-        raise ConfigError(f"--seed must not be negative, not {seed}")
     content = settings.model_dump(mode="json", exclude_none=True) | {"seed": seed, "versions": _versions()}
     config.write_text(yaml.safe_dump(content, sort_keys=False))
     (output / "stages").mkdir()

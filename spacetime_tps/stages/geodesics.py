@@ -43,12 +43,10 @@ def make_geodesics(run: RunContext) -> StageReport:
     settings = run.settings.geodesics
     denoiser = load_denoiser(run)
     samples = _graph_samples(run)
-    low_variance = VarianceBound(settings.variance_bound)
+    bound = VarianceBound(settings.variance_bound)
     report: dict[str, Any] = {}
-    solved = (
-        _solve(run, denoiser, samples, "unconstrained", (), report),
-        _solve(run, denoiser, samples, "low_variance", (low_variance,), report),
-    )
+    _solve(run, denoiser, samples, "unconstrained", (), report)
+    low_variance = _solve(run, denoiser, samples, "low_variance", (bound,), report)
     if settings.region is not None and low_variance is not None:
         try:
             region = find_region(run, settings.region, low_variance)
