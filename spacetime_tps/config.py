@@ -248,10 +248,16 @@ class GeodesicSettings(Settings):
     snr_bounds: tuple[Annotated[InverseArea, Positive], Annotated[InverseArea, Positive]] = (1.0, 40000.0)
     points: int = Field(128, ge=8, le=10000)
     knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
-    variance_bound: Annotated[Area, Positive] = Field(0.0045, description="of the low-variance geodesic")
+    variance_bound: Annotated[Area, Positive] = Field(0.004, description="of the low-variance geodesic")
     region: RegionSettings | None = None
     graph_samples: int = Field(600, ge=10, description="thinned samples in the graph that starts the search")
     channels: int = Field(3, ge=1, description="different paths through that graph to start from")
+    trial_paths: int = Field(
+        16,
+        ge=0,
+        description="annealed paths that try each channel of a constrained geodesic: the one whose paths hit most "
+        "often and then stay lowest in energy is kept; with 0 the shortest is",
+    )
     graph_levels: int = Field(10, ge=2, description="levels of log SNR in that graph")
 
     @model_validator(mode="after")

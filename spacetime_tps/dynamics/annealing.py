@@ -19,6 +19,8 @@ from spacetime_tps.dynamics.workers import (
 )
 from spacetime_tps.states import FloatArray
 
+_EXPLODED = 1e6  # nm or nm/ps: no molecule, and soon beyond what trajectory files can hold
+
 
 @dataclass(frozen=True)
 class RestraintSchedule:
@@ -138,6 +140,9 @@ def anneal(task: AnnealingTask) -> TransitionPath:
         energy = integrator.getGlobalVariable(potential)
         if not np.isfinite(energy):
             failure = _failure(task, step, log_snr, restraint, f"potential energy {energy}")
+            break
+        if keep and max(np.abs(positions).max(), np.abs(velocities).max()) > _EXPLODED:
+            failure = _failure(task, step, log_snr, restraint, "the molecule has flown apart")
             break
         highest = max(highest, energy)
         if keep:

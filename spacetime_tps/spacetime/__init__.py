@@ -2,7 +2,7 @@
 
 from spacetime_tps.spacetime.constraints import RegionAvoidance, VarianceBound
 from spacetime_tps.spacetime.family import Points, kl_divergence, point, symmetric_divergence
-from spacetime_tps.spacetime.geodesic import Geodesic, solve_geodesic
+from spacetime_tps.spacetime.geodesic import Geodesic, solve_channels, solve_geodesic
 
 __all__ = [
     "Geodesic",
@@ -11,6 +11,7 @@ __all__ = [
     "VarianceBound",
     "kl_divergence",
     "point",
+    "solve_channels",
     "solve_geodesic",
     "symmetric_divergence",
 ]

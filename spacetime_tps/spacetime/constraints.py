@@ -12,6 +12,9 @@ from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime.family import Points, kl_divergence, moments_at
 
+FEASIBILITY_TOLERANCE = 0.01
+"""Relative violation of a constraint up to which a curve counts as feasible."""
+
 
 class Constraint(Protocol):
     """A condition on every point of a curve."""

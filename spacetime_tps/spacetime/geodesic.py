@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.spacetime.constraints import Constraint, largest_violation
-from spacetime_tps.spacetime.curve import (
-    SplineBasis,
-    constant_speed,
-    equidistant_knots,
-    resample_polyline,
-)
+from spacetime_tps.spacetime.constraints import FEASIBILITY_TOLERANCE, Constraint, largest_violation
+from spacetime_tps.spacetime.curve import constant_speed
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at, symmetric_divergence
+from spacetime_tps.spacetime.minimizer import Solution, SplineProblem
 from spacetime_tps.spacetime.search import graph_paths
 
-FEASIBILITY_TOLERANCE = 0.01
-"""Relative violation of a constraint up to which a curve counts as feasible."""
-
-_AIM = 0.2 * FEASIBILITY_TOLERANCE
-_ENERGY_TOLERANCE = {False: 1e-6, True: 5e-4}  # relative, of a restart; by whether there are constraints
-_RESTART = 40  # iterations between two looks at the constraints and at the preconditioner
+_SAME = 0.15  # how far apart two channels' means must be somewhere, in units of the distance between the ends
 
 
 @dataclass(frozen=True)
@@ -74,18 +64,14 @@ class Geodesic:
     message: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class _Solution:
-    knots: Tensor
-    energy: float
-    violation: float
-    converged: bool
-    iterations: int
-    multipliers: list[Tensor]
-    stiffness: float
-
-
 def solve_geodesic(
+    denoiser: Denoiser, a: Points, b: Points, constraints: Sequence[Constraint] = (), **options: Any
+) -> Geodesic:
+    """Shortest curve from a to b under the constraints: the first of :func:`solve_channels`, with its options."""
+    return solve_channels(denoiser, a, b, constraints, **options)[0]
+
+
+def solve_channels(
     denoiser: Denoiser,
     a: Points,
     b: Points,
@@ -99,13 +85,13 @@ def solve_geodesic(
     graph_levels: int = 10,
     channels: int = 3,
     max_iterations: int = 1000,
-) -> Geodesic:
-    """Shortest curve from a to b under the constraints.
+) -> list[Geodesic]:
+    """Locally shortest curves from a to b under the constraints, one for each channel, the shortest first.
 
     The curve is a cubic spline in (y, λ) through ``knots`` inner knots; its energy (N−1)/2 Σ J is minimised by
     L-BFGS with bounded λ in float64, constraints by the augmented Lagrangian method (Nocedal & Wright, ch. 17).
-    Unconstrained problems start from several bends towards low SNR and keep the best; constrained ones start from the
-    shortest path over a graph of feasible spacetime points, for they have many local minima.
+    Unconstrained problems start from several bends towards low SNR; constrained ones, which have many local minima,
+    from short paths over a graph of feasible spacetime points. Curves that converge to the same channel are one.
 
     Parameters
     ----------
@@ -127,12 +113,12 @@ def solve_geodesic(
     channels : int
         Paths through the graph to start from.
     max_iterations : int
-        Of L-BFGS; a tenth of them for each start, to choose the best.
+        Of L-BFGS, for each start.
 
     Returns
     -------
-    Geodesic
-        Also when it is not feasible or not converged: it says so.
+    list of Geodesic
+        Feasible ones first, by length; also those that are not feasible or not converged: they say so.
 
     Raises
     ------
@@ -167,182 +153,25 @@ def solve_geodesic(
                 count=channels,
             )
         else:
-            starts = [_bend(a, b, depth, bounds) for depth in (0.0, 1.0, 3.0, 6.0)]
-    problem = _Problem(denoiser, a, b, constraints, bounds, points, knots)
-    trials = [problem.solve(problem.start(curve), max(max_iterations // 10, 1)) for curve in starts]
-    best = min(trials, key=lambda trial: (trial.violation > FEASIBILITY_TOLERANCE, trial.energy))
-    if not best.converged:
-        best = problem.solve(best, max_iterations)
-    curve = constant_speed(denoiser, problem.to_points, best.knots, points)
-    return _describe(denoiser, curve, constraints, best, problem.evaluations)
+            starts = [_bend(a, b, depth, bounds) for depth in (0.0, 2.0, 5.0)]
+    found = []
+    for start in starts:
+        problem = SplineProblem(denoiser, a, b, constraints, bounds, points, knots)
+        solution = problem.solve(problem.start(start), max_iterations)
+        curve = constant_speed(denoiser, problem.to_points, solution.knots, points)
+        found.append(_describe(denoiser, curve, constraints, solution, problem.evaluations))
+    return _distinct(sorted(found, key=lambda geodesic: (not geodesic.feasible, geodesic.length)))
 
 
-class _Problem:
-    """Energy of the spline as a function of its inner knots, and its minimisation.
-
-    Knots are (y, u) with λ = low + (high − low) sigmoid(u), so that λ keeps its bounds all along the curve. They are
-    changed to variables in which the Gauss-Newton Hessian of the Lagrangian, made of the Fisher metric along the
-    curve, is the identity: stiff and soft directions of the molecule and long and short waves of the spline then
-    converge alike.
-    """
-
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        a: Points,
-        b: Points,
-        constraints: tuple[Constraint, ...],
-        bounds: tuple[float, float],
-        points: int,
-        knots: int,
-    ) -> None:
-        self.denoiser, self.constraints, self.points, self.bounds = denoiser, constraints, points, bounds
-        self.ends = [self.to_knots(end) for end in (a, b)]
-        self.basis = SplineBasis(knots + 2, points)
-        self.shape = (knots, a.y.shape[-1] + 1)
-        self.evaluations = 0
-
-    def to_knots(self, points: Points) -> Tensor:
-        low, high = self.bounds
-        share = ((points.log_snr - low) / (high - low)).clamp(1e-6, 1 - 1e-6)
-        return torch.cat([points.y, torch.logit(share)[:, None]], dim=1)
-
-    def to_points(self, values: Tensor) -> Points:
-        low, high = self.bounds
-        return Points(values[:, :-1], low + (high - low) * torch.sigmoid(values[:, -1]))
-
-    def terms(self, inner: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Energy of the curve and the violations of each constraint at its points."""
-        curve = self.to_points(self.basis(self.all_knots(inner)))
-        moments = moments_at(self.denoiser, curve)
-        energy = 0.5 * (self.points - 1) * curve_divergences(curve, moments).sum()
-        return energy, [c.violation(self.denoiser, curve, moments) for c in self.constraints]
-
-    def all_knots(self, inner: Tensor) -> Tensor:
-        return torch.cat([self.ends[0], inner, self.ends[1]])
-
-    def fit(self, start: Points) -> Tensor:
-        """Inner knots along a polyline, at equal Fisher-Rao distances."""
-        polyline = self.to_knots(resample_polyline(self.denoiser, start, 4 * self.points))
-        return equidistant_knots(polyline, self.shape[0] + 2)[1:-1]
-
-    def start(self, curve: Points) -> _Solution:
-        """The spline along a polyline, no constraint active yet."""
-        knots = self.all_knots(self.fit(curve))
-        energy, violations = self.measure(knots[1:-1])
-        multipliers = [torch.zeros(self.points, dtype=torch.float64) for _ in self.constraints]
-        return _Solution(knots, energy, _worst(violations), False, 0, multipliers, 30.0 * energy / self.points)
-
-    def solve(self, start: _Solution, max_iterations: int) -> _Solution:
-        """Go on from a solution."""
-        inner, multipliers, stiffness = start.knots[1:-1], start.multipliers, start.stiffness
-        iterations, converged = 0, False
-        energy, violations = self.measure(inner)
-        tolerance = _ENERGY_TOLERANCE[bool(self.constraints)]
-        while iterations < max_iterations and not converged:
-            previous, previous_worst = energy, _worst(violations)
-            inner, taken = self.descend(inner, multipliers, stiffness, min(_RESTART, max_iterations - iterations))
-            iterations += max(taken, 1)
-            energy, violations = self.measure(inner)
-            settled = abs(previous - energy) <= tolerance * energy
-            converged = settled and _worst(violations) <= _AIM
-            multipliers = [(m + stiffness * v).clamp(min=0) for m, v in zip(multipliers, violations, strict=True)]
-            if _worst(violations) > max(_AIM, 0.5 * previous_worst):
-                stiffness *= 2.0
-        return _Solution(
-            self.all_knots(inner),
-            energy,
-            _worst(violations),
-            converged,
-            start.iterations + iterations,
-            multipliers,
-            stiffness,
-        )
-
-    def measure(self, inner: Tensor) -> tuple[float, list[Tensor]]:
-        with torch.no_grad():
-            energy, violations = self.terms(inner)
-        return float(energy), violations
-
-    def descend(
-        self, inner: Tensor, multipliers: list[Tensor], stiffness: float, max_iterations: int
-    ) -> tuple[Tensor, int]:
-        """Some iterations of L-BFGS on the augmented Lagrangian, in preconditioned variables."""
-        back = self.preconditioner(inner, multipliers, stiffness)
-
-        def lagrangian(z: np.ndarray) -> tuple[float, np.ndarray]:
-            self.evaluations += 1
-            moved = (inner + (back @ torch.from_numpy(z)).reshape(self.shape)).requires_grad_()
-            value, violations = self.terms(moved)
-            for multiplier, violation in zip(multipliers, violations, strict=True):
-                push = (multiplier + stiffness * violation).clamp(min=0)
-                value = value + (push**2 - multiplier**2).sum() / (2 * stiffness)
-            (gradient,) = torch.autograd.grad(value, moved)
-            return value.item(), (back.T @ gradient.flatten()).numpy()
-
-        result = minimize(
-            lagrangian,
-            np.zeros(inner.numel()),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": max_iterations, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
-        )
-        return inner + (back @ torch.from_numpy(result.x)).reshape(self.shape), int(result.nit)
-
-    def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Tensor:
-        """Inverse transposed Cholesky factor of the Gauss-Newton Hessian, (knots·(D+1), knots·(D+1))."""
-        values = self.basis(self.all_knots(inner)).detach()
-        metric, normals = self.metric(values, multipliers, stiffness)
-        weights = self.basis.matrix[:, 1:-1]
-        steps = weights[1:] - weights[:-1]
-        chord = 0.5 * (metric[1:] + metric[:-1]) * (self.points - 1)
-        hessian = torch.einsum("na,nb,nij->aibj", steps, steps, chord)
-        for normal, active in normals:
-            hessian += stiffness * torch.einsum("na,ni,nb,nj->aibj", weights[active], normal, weights[active], normal)
-        size = inner.numel()
-        hessian = hessian.reshape(size, size)
-        hessian += 1e-6 * hessian.diagonal().mean() * torch.eye(size, dtype=torch.float64)
-        identity = torch.eye(size, dtype=torch.float64)
-        factor: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(hessian).T, identity, upper=True)
-        return factor
-
-    def metric(
-        self, values: Tensor, multipliers: list[Tensor], stiffness: float
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Fisher metric (N, D+1, D+1) in the knots' variables; gradients of the active constraints and where."""
-        values = values.requires_grad_()
-        curve = self.to_points(values)
-        moments = moments_at(self.denoiser, curve)
-        violations = [c.violation(self.denoiser, curve, moments) for c in self.constraints]
-        # with x and y shifted by the (fixed) mean, η = (SNR (y − c), −SNR/2) and μ = (x̂ − c, v + |x̂ − c|²)
-        centre = moments.mean.detach()
-        second = moments.variance + ((moments.mean - centre) ** 2).sum(-1)
-        expectation = torch.cat([moments.mean - centre, second[:, None]], dim=1)
-        natural = torch.cat([curve.snr[:, None] * (curve.y - centre), -0.5 * curve.snr[:, None]], dim=1)
-        metric = _jacobian(natural, values).transpose(1, 2) @ _jacobian(expectation, values)
-        normals = []
-        for multiplier, violation in zip(multipliers, violations, strict=True):
-            active = multiplier + stiffness * violation.detach() > 0
-            (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
-            normals.append((normal[active], active))
-        return _positive_part(0.5 * (metric + metric.transpose(1, 2))), normals
-
-
-def _jacobian(outputs: Tensor, inputs: Tensor) -> Tensor:
-    """Derivatives of each point's outputs (N, M) by its inputs (N, D), shape (N, M, D)."""
-    rows = [torch.autograd.grad(column.sum(), inputs, retain_graph=True)[0] for column in outputs.T]
-    return torch.stack(rows, dim=1)
-
-
-def _positive_part(metric: Tensor) -> Tensor:
-    """Nearest positive semi-definite matrices."""
-    eigenvalues, eigenvectors = torch.linalg.eigh(metric)
-    positive: Tensor = (eigenvectors * eigenvalues.clamp(min=0)[:, None]) @ eigenvectors.transpose(1, 2)
-    return positive
-
-
-def _worst(violations: list[Tensor]) -> float:
-    return max((float(v.max()) for v in violations), default=-np.inf)
+def _distinct(geodesics: list[Geodesic]) -> list[Geodesic]:
+    """Those whose means stray somewhere from every geodesic before them."""
+    kept: list[Geodesic] = []
+    for geodesic in geodesics:
+        mean = geodesic.moments.mean
+        apart = _SAME * float((mean[0] - mean[-1]).norm())
+        if all(float((mean - other.moments.mean).norm(dim=1).max()) > apart for other in kept):
+            kept.append(geodesic)
+    return kept
 
 
 def _check_ends(
@@ -381,7 +210,7 @@ def _describe(
     denoiser: Denoiser,
     curve: Points,
     constraints: tuple[Constraint, ...],
-    best: _Solution,
+    best: Solution,
     evaluations: int,
 ) -> Geodesic:
     with torch.no_grad():

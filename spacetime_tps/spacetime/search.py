@@ -16,7 +16,9 @@ from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.spacetime.family import Points, moments_at, symmetric_divergence
 
 _TOLERANCE = 1e-3
-_DETOUR = 2.0  # how much longer edges look once a path has used them
+_DETOUR = 2.0  # how much longer edges look once a path has passed near them
+_TUBE = 0.2  # radius of what counts as near, in units of the distance between the ends
+_BATCH = 4096  # edges tested at a time
 _RESOLVED = 1.0  # nats: no jump between modes hides in a chord this short
 
 
@@ -52,7 +54,7 @@ def graph_paths(
     neighbours : int
         Edges of each node on each level.
     count : int
-        Number of paths. After each, the edges at its nodes are made longer, so that the next one goes elsewhere.
+        Number of paths. After each, the edges around it are made longer, so that the next one goes elsewhere.
 
     Returns
     -------
@@ -78,20 +80,80 @@ def graph_paths(
         kept = np.flatnonzero(allowed)
         nodes, level, moments = nodes[torch.from_numpy(kept)], level[kept], _take(moments, torch.from_numpy(kept))
         start, end = _edges(nodes, level, neighbours)
-        weight = _edge_lengths(denoiser, nodes, moments, start, end, constraints)
-    usable = np.isfinite(weight)
-    start, end, weight = start[usable], end[usable], weight[usable]
-    paths: list[list[int]] = []
-    for _ in range(count):
-        graph = coo_matrix((weight, (start, end)), shape=(len(nodes), len(nodes))).tocsr()
-        path = _shortest_path(graph)
-        if path is None:
-            raise NoPathError(_explain(graph, len(samples), len(nodes) - 2))
-        if path not in paths:
-            paths.append(path)
-        inner = path[1:-1]
-        weight = np.where(np.isin(start, inner) | np.isin(end, inner), _DETOUR * weight, weight)
+        graph = _Graph(denoiser, nodes, moments, start, end, constraints)
+        paths: list[list[int]] = []
+        for _ in range(count):
+            path = graph.shortest_feasible_path()
+            if path is None:
+                raise NoPathError(_explain(graph.matrix(), len(samples), len(nodes) - 2))
+            if path not in paths:
+                paths.append(path)
+            graph.lengthen_around(path)
     return [nodes[torch.tensor(path)] for path in paths]
+
+
+class _Graph:
+    """Edges between spacetime points, tested against the constraints only where a path wants to use them."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        nodes: Points,
+        moments: Moments,
+        start: NDArray[np.intp],
+        end: NDArray[np.intp],
+        constraints: tuple[Constraint, ...],
+    ) -> None:
+        self.denoiser, self.nodes, self.moments, self.constraints = denoiser, nodes, moments, constraints
+        self.start, self.end = start, end
+        i, j = torch.from_numpy(start), torch.from_numpy(end)
+        divergence = symmetric_divergence(nodes[i], _take(moments, i), nodes[j], _take(moments, j))
+        self.weight = divergence.clamp(min=1e-12).sqrt().numpy()
+        self.tested = np.full(len(start), not constraints)
+
+    def matrix(self) -> csr_matrix:
+        """Weights of the edges that are not known to break a constraint."""
+        usable = np.isfinite(self.weight)
+        entries = (self.weight[usable], (self.start[usable], self.end[usable]))
+        return coo_matrix(entries, shape=(len(self.nodes), len(self.nodes))).tocsr()
+
+    def shortest_feasible_path(self) -> list[int] | None:
+        """Nodes of the shortest path whose edges all obey the constraints; None if there is none.
+
+        Where a path has edges that were not tested yet, those of all its nodes are tested and the path sought again.
+        """
+        while True:
+            path = _shortest_path(self.matrix())
+            if path is None:
+                return None
+            used = np.zeros(len(self.nodes), dtype=bool)
+            used[path] = True
+            around = (used[self.start] | used[self.end]) & ~self.tested & np.isfinite(self.weight)
+            if not (around & used[self.start] & used[self.end]).any():
+                return path
+            self._test(np.flatnonzero(around))
+
+    def _test(self, edges: NDArray[np.intp]) -> None:
+        for batch in np.array_split(edges, -(-len(edges) // _BATCH)):
+            i, j = torch.from_numpy(self.start[batch]), torch.from_numpy(self.end[batch])
+            ends = (self.nodes[i], _take(self.moments, i), self.nodes[j], _take(self.moments, j))
+            holds = _holds_between(self.denoiser, *ends, self.constraints)
+            self.weight[batch[~holds]] = np.inf
+        self.tested[edges] = True
+
+    def lengthen_around(self, path: list[int]) -> None:
+        """Make edges in a tube around a path look longer, but not near the ends, where every path must pass."""
+        y = self.nodes.y.numpy()
+        radius = _TUBE * float(np.linalg.norm(y[1] - y[0]))
+        near_path = _distance_to(y, y[path]) < radius
+        near_ends = _distance_to(y, y[:2]) < radius
+        inside = near_path & ~near_ends
+        self.weight[inside[self.start] | inside[self.end]] *= _DETOUR
+
+
+def _distance_to(y: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each point to the nearest target."""
+    return np.asarray(NearestNeighbors(n_neighbors=1).fit(targets).kneighbors(y)[0][:, 0])
 
 
 def _shortest_path(graph: csr_matrix) -> list[int] | None:
@@ -150,29 +212,6 @@ def _nearest(
 ) -> NDArray[np.intp]:
     found = NearestNeighbors(n_neighbors=min(neighbours, len(there))).fit(y[there]).kneighbors(y[here])[1]
     return np.stack([np.repeat(here, found.shape[1]), there[found.ravel()]], axis=1)
-
-
-def _edge_lengths(
-    denoiser: Denoiser,
-    nodes: Points,
-    moments: Moments,
-    start: NDArray[np.intp],
-    end: NDArray[np.intp],
-    constraints: tuple[Constraint, ...],
-    batch: int = 4096,
-) -> NDArray[np.float64]:
-    """√J of each edge, infinite where the constraints are broken between its ends."""
-    lengths = []
-    for first in range(0, len(start), batch):
-        i, j = (torch.from_numpy(ends[first : first + batch]) for ends in (start, end))
-        a, b = nodes[i], nodes[j]
-        at_a = Moments(moments.mean[i], moments.variance[i])
-        at_b = Moments(moments.mean[j], moments.variance[j])
-        length = symmetric_divergence(a, at_a, b, at_b).clamp(min=0).sqrt().numpy()
-        if constraints:
-            length[~_holds_between(denoiser, a, at_a, b, at_b, constraints)] = np.inf
-        lengths.append(length)
-    return np.concatenate(lengths)
 
 
 def _holds_between(

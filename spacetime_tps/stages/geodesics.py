@@ -15,12 +15,25 @@ from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log
-from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, point, solve_geodesic
+from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, point, solve_channels
 from spacetime_tps.spacetime.constraints import Constraint
+from spacetime_tps.stages.annealed import measure_paths, run_paths
 from spacetime_tps.stages.context import RunContext, StageReport
 from spacetime_tps.stages.denoiser import load_denoiser
 from spacetime_tps.stages.samples import load_training_set
 from spacetime_tps.states import FloatArray, Values
+
+REPORTED = (
+    "energy",
+    "length",
+    "speed_ratio",
+    "negative_chord_fraction",
+    "max_variance",
+    "feasible",
+    "converged",
+    "evaluations",
+    "message",
+)
 
 
 @dataclass(frozen=True)
@@ -45,27 +58,35 @@ def make_geodesics(run: RunContext) -> StageReport:
     samples = _graph_samples(run)
     bound = VarianceBound(settings.variance_bound)
     report: dict[str, Any] = {}
-    _solve(run, denoiser, samples, "unconstrained", (), report)
-    low_variance = _solve(run, denoiser, samples, "low_variance", (bound,), report)
+
+    evaluations = {"channel_trials": 0}
+
+    def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
+        """Solve, choose among channels, save and report."""
+        channels = _solve(run, denoiser, samples, name, constraints, report)
+        if constraints:
+            channels, spent = _try_channels(run, name, channels, report)
+            evaluations["channel_trials"] += spent
+        if channels:
+            _keep(run, name, channels[0], report)
+        return channels[0] if channels else None
+
+    solve("unconstrained", ())
+    low_variance = solve("low_variance", (bound,))
     if settings.region is not None and low_variance is not None:
         try:
             region = find_region(run, settings.region, low_variance)
         except GeometryError as error:
             _report_failure("region_avoiding", error, report)
-            return StageReport({}, report)
+            return StageReport(evaluations, report)
         report["region"] = {
             "log_snr": float(region.centre.log_snr),
             "divergence": settings.region.divergence,
             "collective_variables": region.values,
         }
         avoid = RegionAvoidance(region.centre, settings.region.divergence)
-        _solve(run, denoiser, samples, "region_avoiding", (bound, avoid), report)
-    return StageReport({}, report)
-
-
-def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> None:
-    log.error("%s: %s", name, error)
-    report[name] = {"feasible": False, "converged": False, "message": str(error)}
+        solve("region_avoiding", (bound, avoid))
+    return StageReport(evaluations, report)
 
 
 def _solve(
@@ -75,12 +96,12 @@ def _solve(
     name: str,
     constraints: tuple[Constraint, ...],
     report: dict[str, Any],
-) -> Geodesic | None:
-    """Solve one problem, save it and enter it in the report; None, with the reason there, if there is no path."""
+) -> list[Geodesic]:
+    """The channels of one problem; none, with the reason in the report, if it cannot be solved."""
     settings = run.settings.geodesics
     low, high = settings.snr_bounds
     try:
-        geodesic = solve_geodesic(
+        return solve_channels(
             denoiser,
             *endpoints(run),
             constraints,
@@ -93,25 +114,51 @@ def _solve(
         )
     except GeometryError as error:
         _report_failure(name, error, report)
-        return None
-    save_geodesic(run, name, geodesic)
-    report[name] = {
-        key: getattr(geodesic, key)
-        for key in (
-            "energy",
-            "length",
-            "speed_ratio",
-            "negative_chord_fraction",
-            "max_variance",
-            "feasible",
-            "converged",
-            "evaluations",
-            "message",
+        return []
+
+
+def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> None:
+    log.error("%s: %s", name, error)
+    report[name] = {"feasible": False, "converged": False, "message": str(error)}
+
+
+def _try_channels(
+    run: RunContext, name: str, channels: list[Geodesic], report: dict[str, Any]
+) -> tuple[list[Geodesic], int]:
+    """Channels in the order of hits and then of highest energies of a few annealed paths, and the evaluations spent.
+
+    Lengths by the model, which is hotter than the dynamics, differ little between channels; barriers do more.
+    """
+    count = run.settings.geodesics.trial_paths
+    channels = [channel for channel in channels if channel.feasible] or channels[:1]
+    if len(channels) < 2 or not count:
+        return channels, 0
+    energies, hits, evaluations = [], [], 0
+    for index, (channel, seed) in enumerate(zip(channels, run.seed.spawn(len(channels)), strict=True)):
+        schedule = RestraintSchedule(run.coordinates.decode(channel.points.y.numpy()), channel.points.log_snr.numpy())
+        paths = run_paths(run, schedule, count, seed, f"{name}, trial of channel {index}")
+        evaluations += sum(path.evaluations for path in paths)
+        metrics = measure_paths(run, paths)
+        hits.append(int(metrics.hit.sum()))
+        energies.append(float(metrics.highest_energy[metrics.hit].mean()) if metrics.hit.any() else np.inf)
+        log.info(
+            "%s, channel %d: length %.2f, highest energy %.1f kJ/mol in %d trial paths, %.0f %% hit",
+            *(name, index, channel.length, energies[-1], count, 100 * metrics.hit.mean()),
         )
-    }
-    report[name]["max_violation"] = geodesic.max_violation if constraints else None
-    level = log.info if geodesic.feasible and geodesic.converged else log.warning
-    level(
+    report.setdefault("channels", {})[name] = [
+        {"length": channel.length, "trial_ets_kj_per_mol": energy if np.isfinite(energy) else None}
+        for channel, energy in zip(channels, energies, strict=True)
+    ]
+    order = sorted(range(len(channels)), key=lambda index: (-hits[index], energies[index]))
+    return [channels[index] for index in order], evaluations
+
+
+def _keep(run: RunContext, name: str, geodesic: Geodesic, report: dict[str, Any]) -> None:
+    """Save a geodesic and enter it in the report."""
+    save_geodesic(run, name, geodesic)
+    report[name] = {key: getattr(geodesic, key) for key in REPORTED}
+    report[name]["max_violation"] = geodesic.max_violation if np.isfinite(geodesic.max_violation) else None
+    (log.info if geodesic.feasible and geodesic.converged else log.warning)(
         "%s: length %.2f, 2E/L² %.4f, largest variance %.4f nm², %s, %s",
         name,
         geodesic.length,
@@ -120,7 +167,6 @@ def _solve(
         "feasible" if geodesic.feasible else "NOT FEASIBLE",
         geodesic.message,
     )
-    return geodesic
 
 
 def endpoints(run: RunContext) -> tuple[Points, Points]:

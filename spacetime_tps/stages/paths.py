@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from spacetime_tps.analysis.metrics import path_metrics
-from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, TransitionPath, anneal
-from spacetime_tps.dynamics.sampling import whole_steps
+from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.export import write_trr
-from spacetime_tps.progress import log, track
+from spacetime_tps.stages.annealed import annealing_steps, measure_paths, run_paths
 from spacetime_tps.stages.context import RunContext, StageReport
 from spacetime_tps.stages.geodesics import endpoints, load_geodesic
 
@@ -32,7 +30,7 @@ def make_paths(run: RunContext) -> StageReport:
     """Run the paths of every geodesic and baseline; write ``paths/`` and ``paths_region_avoiding/``."""
     settings = run.settings.paths
     main_seed, avoiding_seed, unconstrained_seed, *baseline_seeds = run.seed.spawn(4 + len(settings.baseline_snr))
-    results: dict[str, Any] = {"steps_per_path": _steps(run)}
+    results: dict[str, Any] = {"steps_per_path": annealing_steps(run)}
     evaluations = {"annealing": 0, "region_avoiding": 0, "baselines": 0}
 
     main = load_geodesic(run.output, "low_variance")
@@ -78,42 +76,8 @@ def straight_line(run: RunContext, snr: float | np.ndarray) -> RestraintSchedule
     return RestraintSchedule(run.coordinates.decode((1 - share) * a + share * b), log_snr)
 
 
-def run_paths(
-    run: RunContext, schedule: RestraintSchedule, count: int, seed: np.random.SeedSequence, name: str
-) -> list[TransitionPath]:
-    """Independent annealed paths along a schedule, from A's structure with fresh velocities; failures are logged."""
-    molecule = run.molecule
-    start = run.start_structure()
-    tasks = [
-        AnnealingTask(
-            name=f"{name}, path {index}",
-            schedule=schedule,
-            positions=start,
-            steps=_steps(run),
-            frame_steps=whole_steps(run.settings.paths.frame_interval, molecule.time_step, "paths.frame_interval"),
-            temperature=molecule.temperature,
-            time_step=molecule.time_step,
-            seed=path_seed,
-        )
-        for index, path_seed in enumerate(seed.spawn(count))
-    ]
-    paths = list(track(run.pool.map(anneal, tasks), name, count))
-    for path in paths:
-        if path.failure:
-            log.error(path.failure)
-    return paths
-
-
-def _steps(run: RunContext) -> int:
-    return whole_steps(run.settings.paths.length, run.molecule.time_step, "paths.length")
-
-
 def _report(run: RunContext, paths: Sequence[TransitionPath]) -> dict[str, Any]:
-    target = run.settings.system.target
-    variables = [run.molecule.variables[name] for name in target.collective_variables]
-    unit = run.settings.system.collective_variables[variables[0].name].unit
-    metrics = path_metrics(paths, run.molecule, variables, unit.parse(target.tolerance))
-    report: dict[str, Any] = metrics.summary()
+    report: dict[str, Any] = measure_paths(run, paths).summary()
     report["failed"] = sum(path.failure is not None for path in paths)
     inside = fraction_in_region(run, paths)
     if inside is not None:

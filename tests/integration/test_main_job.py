@@ -46,6 +46,8 @@ SMALL = {
     },
     "denoiser": {"components": [1], "check_points": 1},  # one Gaussian joins the states however short the sampling
     "geodesics": {
+        "end_snr": "10000 / nm**2",
+        "snr_bounds": ["1 / nm**2", "40000 / nm**2"],
         "points": POINTS,
         "knots": 12,
         "graph_samples": 60,

@@ -1,0 +1,217 @@
+"""Minimisation of the energy of a spline on spacetime, under constraints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from spacetime_tps.denoisers.base import Denoiser
+from spacetime_tps.spacetime.constraints import FEASIBILITY_TOLERANCE, Constraint
+from spacetime_tps.spacetime.curve import SplineBasis, equidistant_knots, resample_polyline
+from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
+
+_AIM = 0.2 * FEASIBILITY_TOLERANCE
+_ENERGY_TOLERANCE = {False: 1e-6, True: 5e-4}  # relative, of a restart; by whether there are constraints
+_RESTART = 40  # iterations between two looks at the constraints and at the preconditioner
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A spline and the state of its minimisation.
+
+    Attributes
+    ----------
+    knots : tensor, shape (knots, dimension + 1)
+    energy, violation : float
+        Of the spline; the violation is the largest of any constraint.
+    converged : bool
+    iterations : int
+    multipliers : list of tensor
+        Of each constraint at each point.
+    stiffness : float
+        Of the penalty.
+    """
+
+    knots: Tensor
+    energy: float
+    violation: float
+    converged: bool
+    iterations: int
+    multipliers: list[Tensor]
+    stiffness: float
+
+
+class SplineProblem:
+    """Energy of the spline as a function of its inner knots, and its minimisation.
+
+    Knots are (y, u) with λ = low + (high − low) sigmoid(u), so that λ keeps its bounds all along the curve. They are
+    changed to variables in which the Gauss-Newton Hessian of the Lagrangian, made of the Fisher metric along the
+    curve, is the identity: stiff and soft directions of the molecule and long and short waves of the spline then
+    converge alike.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        a: Points,
+        b: Points,
+        constraints: tuple[Constraint, ...],
+        bounds: tuple[float, float],
+        points: int,
+        knots: int,
+    ) -> None:
+        self.denoiser, self.constraints, self.points, self.bounds = denoiser, constraints, points, bounds
+        self.ends = [self.to_knots(end) for end in (a, b)]
+        self.basis = SplineBasis(knots + 2, points)
+        self.shape = (knots, a.y.shape[-1] + 1)
+        self.evaluations = 0
+
+    def to_knots(self, points: Points) -> Tensor:
+        """Values (y, u) at points."""
+        low, high = self.bounds
+        share = ((points.log_snr - low) / (high - low)).clamp(1e-6, 1 - 1e-6)
+        return torch.cat([points.y, torch.logit(share)[:, None]], dim=1)
+
+    def to_points(self, values: Tensor) -> Points:
+        """Points of values (y, u)."""
+        low, high = self.bounds
+        return Points(values[:, :-1], low + (high - low) * torch.sigmoid(values[:, -1]))
+
+    def terms(self, inner: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Energy of the curve and the violations of each constraint at its points."""
+        curve = self.to_points(self.basis(self.all_knots(inner)))
+        moments = moments_at(self.denoiser, curve)
+        energy = 0.5 * (self.points - 1) * curve_divergences(curve, moments).sum()
+        return energy, [c.violation(self.denoiser, curve, moments) for c in self.constraints]
+
+    def all_knots(self, inner: Tensor) -> Tensor:
+        """Inner knots with both ends."""
+        return torch.cat([self.ends[0], inner, self.ends[1]])
+
+    def fit(self, start: Points) -> Tensor:
+        """Inner knots along a polyline, at equal Fisher-Rao distances."""
+        polyline = self.to_knots(resample_polyline(self.denoiser, start, 4 * self.points))
+        return equidistant_knots(polyline, self.shape[0] + 2)[1:-1]
+
+    def start(self, curve: Points) -> Solution:
+        """The spline along a polyline, no constraint active yet."""
+        knots = self.all_knots(self.fit(curve))
+        energy, violations = self.measure(knots[1:-1])
+        multipliers = [torch.zeros(self.points, dtype=torch.float64) for _ in self.constraints]
+        return Solution(knots, energy, _worst(violations), False, 0, multipliers, 30.0 * energy / self.points)
+
+    def solve(self, start: Solution, max_iterations: int) -> Solution:
+        """Go on from a solution."""
+        inner, multipliers, stiffness = start.knots[1:-1], start.multipliers, start.stiffness
+        iterations, converged = 0, False
+        energy, violations = self.measure(inner)
+        tolerance = _ENERGY_TOLERANCE[bool(self.constraints)]
+        while iterations < max_iterations and not converged:
+            previous, previous_worst = energy, _worst(violations)
+            inner, taken = self.descend(inner, multipliers, stiffness, min(_RESTART, max_iterations - iterations))
+            iterations += max(taken, 1)
+            energy, violations = self.measure(inner)
+            settled = abs(previous - energy) <= tolerance * energy
+            converged = settled and _worst(violations) <= _AIM
+            multipliers = [(m + stiffness * v).clamp(min=0) for m, v in zip(multipliers, violations, strict=True)]
+            if _worst(violations) > max(_AIM, 0.5 * previous_worst):
+                stiffness *= 2.0
+        return Solution(
+            self.all_knots(inner),
+            energy,
+            _worst(violations),
+            converged,
+            start.iterations + iterations,
+            multipliers,
+            stiffness,
+        )
+
+    def measure(self, inner: Tensor) -> tuple[float, list[Tensor]]:
+        """Terms as numbers, without gradients."""
+        with torch.no_grad():
+            energy, violations = self.terms(inner)
+        return float(energy), violations
+
+    def descend(
+        self, inner: Tensor, multipliers: list[Tensor], stiffness: float, max_iterations: int
+    ) -> tuple[Tensor, int]:
+        """Some iterations of L-BFGS on the augmented Lagrangian, in preconditioned variables."""
+        back = self.preconditioner(inner, multipliers, stiffness)
+
+        def lagrangian(z: np.ndarray) -> tuple[float, np.ndarray]:
+            self.evaluations += 1
+            moved = (inner + (back @ torch.from_numpy(z)).reshape(self.shape)).requires_grad_()
+            value, violations = self.terms(moved)
+            for multiplier, violation in zip(multipliers, violations, strict=True):
+                push = (multiplier + stiffness * violation).clamp(min=0)
+                value = value + (push**2 - multiplier**2).sum() / (2 * stiffness)
+            (gradient,) = torch.autograd.grad(value, moved)
+            return value.item(), (back.T @ gradient.flatten()).numpy()
+
+        result = minimize(
+            lagrangian,
+            np.zeros(inner.numel()),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": max_iterations, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
+        )
+        return inner + (back @ torch.from_numpy(result.x)).reshape(self.shape), int(result.nit)
+
+    def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Tensor:
+        """Inverse transposed Cholesky factor of the Gauss-Newton Hessian, (knots·(D+1), knots·(D+1))."""
+        values = self.basis(self.all_knots(inner)).detach()
+        metric, normals = self.metric(values, multipliers, stiffness)
+        weights = self.basis.matrix[:, 1:-1]
+        steps = weights[1:] - weights[:-1]
+        chord = 0.5 * (metric[1:] + metric[:-1]) * (self.points - 1)
+        hessian = torch.einsum("na,nb,nij->aibj", steps, steps, chord)
+        for normal, active in normals:
+            hessian += stiffness * torch.einsum("na,ni,nb,nj->aibj", weights[active], normal, weights[active], normal)
+        size = inner.numel()
+        hessian = hessian.reshape(size, size)
+        hessian += 1e-6 * hessian.diagonal().mean() * torch.eye(size, dtype=torch.float64)
+        identity = torch.eye(size, dtype=torch.float64)
+        factor: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(hessian).T, identity, upper=True)
+        return factor
+
+    def metric(
+        self, values: Tensor, multipliers: list[Tensor], stiffness: float
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Fisher metric (N, D+1, D+1) in the knots' variables; gradients of the active constraints and where."""
+        values = values.requires_grad_()
+        curve = self.to_points(values)
+        moments = moments_at(self.denoiser, curve)
+        violations = [c.violation(self.denoiser, curve, moments) for c in self.constraints]
+        # with x and y shifted by the (fixed) mean, η = (SNR (y − c), −SNR/2) and μ = (x̂ − c, v + |x̂ − c|²)
+        centre = moments.mean.detach()
+        second = moments.variance + ((moments.mean - centre) ** 2).sum(-1)
+        expectation = torch.cat([moments.mean - centre, second[:, None]], dim=1)
+        natural = torch.cat([curve.snr[:, None] * (curve.y - centre), -0.5 * curve.snr[:, None]], dim=1)
+        metric = _jacobian(natural, values).transpose(1, 2) @ _jacobian(expectation, values)
+        normals = []
+        for multiplier, violation in zip(multipliers, violations, strict=True):
+            active = multiplier + stiffness * violation.detach() > 0
+            (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
+            normals.append((normal[active], active))
+        return _positive_part(0.5 * (metric + metric.transpose(1, 2))), normals
+
+
+def _jacobian(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """Derivatives of each point's outputs (N, M) by its inputs (N, D), shape (N, M, D)."""
+    rows = [torch.autograd.grad(column.sum(), inputs, retain_graph=True)[0] for column in outputs.T]
+    return torch.stack(rows, dim=1)
+
+
+def _positive_part(metric: Tensor) -> Tensor:
+    """Nearest positive semi-definite matrices."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(metric)
+    positive: Tensor = (eigenvectors * eigenvalues.clamp(min=0)[:, None]) @ eigenvectors.transpose(1, 2)
+    return positive
+
+
+def _worst(violations: list[Tensor]) -> float:
+    return max((float(v.max()) for v in violations), default=-np.inf)

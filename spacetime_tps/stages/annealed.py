@@ -1,0 +1,52 @@
+"""Annealed paths of a run: how they are started and judged, wherever a stage needs some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spacetime_tps.analysis.metrics import PathMetrics, path_metrics
+from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, TransitionPath, anneal
+from spacetime_tps.dynamics.sampling import whole_steps
+from spacetime_tps.progress import log, track
+from spacetime_tps.stages.context import RunContext
+
+
+def run_paths(
+    run: RunContext, schedule: RestraintSchedule, count: int, seed: np.random.SeedSequence, name: str
+) -> list[TransitionPath]:
+    """Independent annealed paths along a schedule, from A's structure with fresh velocities; failures are logged."""
+    molecule = run.molecule
+    start = run.start_structure()
+    tasks = [
+        AnnealingTask(
+            name=f"{name}, path {index}",
+            schedule=schedule,
+            positions=start,
+            steps=annealing_steps(run),
+            frame_steps=whole_steps(run.settings.paths.frame_interval, molecule.time_step, "paths.frame_interval"),
+            temperature=molecule.temperature,
+            time_step=molecule.time_step,
+            seed=path_seed,
+        )
+        for index, path_seed in enumerate(seed.spawn(count))
+    ]
+    paths = list(track(run.pool.map(anneal, tasks), name, count))
+    for path in paths:
+        if path.failure:
+            log.error(path.failure)
+    return paths
+
+
+def annealing_steps(run: RunContext) -> int:
+    """Steps of each path."""
+    return whole_steps(run.settings.paths.length, run.molecule.time_step, "paths.length")
+
+
+def measure_paths(run: RunContext, paths: Sequence[TransitionPath]) -> PathMetrics:
+    """RMSD, target hits and highest energies of paths, with the target that the settings name."""
+    target = run.settings.system.target
+    variables = [run.molecule.variables[name] for name in target.collective_variables]
+    unit = run.settings.system.collective_variables[variables[0].name].unit
+    return path_metrics(paths, run.molecule, variables, unit.parse(target.tolerance))
