@@ -229,7 +229,8 @@ class RegionSettings(Settings):
     """The region that the region-avoiding geodesic keeps away from: where a curve crosses a surface.
 
     The denoising distribution to avoid is centred where the low-variance geodesic first crosses
-    ``collective_variable = value``; KL from it must stay above ``divergence`` (nats).
+    ``collective_variable = value``; KL from it must stay above ``divergence`` (nats), or above nine tenths of what the
+    nearer end has.
     Frames within ``radius`` of that centre in ``plane`` are counted as inside.
     """
 

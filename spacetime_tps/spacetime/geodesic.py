@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,8 @@ def solve_channels(
     log_snr_bounds: tuple[float, float] | None = None,
     graph_levels: int = 10,
     channels: int = 3,
-    max_iterations: int = 1000,
+    max_iterations: int = 600,
+    progress: Callable[[Sequence[Points]], Iterable[Points]] = iter,
 ) -> list[Geodesic]:
     """Locally shortest curves from a to b under the constraints, one for each channel, the shortest first.
 
@@ -114,6 +115,8 @@ def solve_channels(
         Paths through the graph to start from.
     max_iterations : int
         Of L-BFGS, for each start.
+    progress : callable
+        Passes the starts on, one after another, and may show how many are done.
 
     Returns
     -------
@@ -155,7 +158,7 @@ def solve_channels(
         else:
             starts = [_bend(a, b, depth, bounds) for depth in (0.0, 2.0, 5.0)]
     found = []
-    for start in starts:
+    for start in progress(starts):
         problem = SplineProblem(denoiser, a, b, constraints, bounds, points, knots)
         solution = problem.solve(problem.start(start), max_iterations)
         curve = constant_speed(denoiser, problem.to_points, solution.knots, points)

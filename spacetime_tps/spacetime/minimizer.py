@@ -110,13 +110,15 @@ class SplineProblem:
         iterations, converged = 0, False
         energy, violations = self.measure(inner)
         tolerance = _ENERGY_TOLERANCE[bool(self.constraints)]
-        while iterations < max_iterations and not converged:
+        for _ in range(-(-max_iterations // _RESTART)):
             previous, previous_worst = energy, _worst(violations)
-            inner, taken = self.descend(inner, multipliers, stiffness, min(_RESTART, max_iterations - iterations))
-            iterations += max(taken, 1)
+            inner, taken = self.descend(inner, multipliers, stiffness)
+            iterations += taken
             energy, violations = self.measure(inner)
             settled = abs(previous - energy) <= tolerance * energy
             converged = settled and _worst(violations) <= _AIM
+            if converged:
+                break
             multipliers = [(m + stiffness * v).clamp(min=0) for m, v in zip(multipliers, violations, strict=True)]
             if _worst(violations) > max(_AIM, 0.5 * previous_worst):
                 stiffness *= 2.0
@@ -136,9 +138,7 @@ class SplineProblem:
             energy, violations = self.terms(inner)
         return float(energy), violations
 
-    def descend(
-        self, inner: Tensor, multipliers: list[Tensor], stiffness: float, max_iterations: int
-    ) -> tuple[Tensor, int]:
+    def descend(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> tuple[Tensor, int]:
         """Some iterations of L-BFGS on the augmented Lagrangian, in preconditioned variables."""
         back = self.preconditioner(inner, multipliers, stiffness)
 
@@ -157,7 +157,7 @@ class SplineProblem:
             np.zeros(inner.numel()),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": max_iterations, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
+            options={"maxiter": _RESTART, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
         )
         return inner + (back @ torch.from_numpy(result.x)).reshape(self.shape), int(result.nit)
 

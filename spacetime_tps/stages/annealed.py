@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,3 +50,25 @@ def measure_paths(run: RunContext, paths: Sequence[TransitionPath]) -> PathMetri
     variables = [run.molecule.variables[name] for name in target.collective_variables]
     unit = run.settings.system.collective_variables[variables[0].name].unit
     return path_metrics(paths, run.molecule, variables, unit.parse(target.tolerance))
+
+
+def fraction_in_region(run: RunContext, centre: Mapping[str, float], paths: Sequence[TransitionPath]) -> float:
+    """Fraction of the paths' frames within the avoided region's radius of its centre.
+
+    Parameters
+    ----------
+    run : RunContext
+        Its settings must have a region.
+    centre : mapping of str to float
+        Collective variables of the centre.
+    paths : sequence of TransitionPath
+    """
+    region = run.settings.geodesics.region
+    assert region is not None
+    radius = run.settings.system.collective_variables[region.plane[0]].unit.parse(region.radius)
+    frames = run.molecule.trajectory(np.concatenate([path.positions for path in paths]))
+    square = np.zeros(len(frames))
+    for name in region.plane:
+        variable = run.molecule.variables[name]
+        square = square + variable.difference(variable(frames), centre[name]) ** 2
+    return float(np.mean(np.sqrt(square) < radius)) if len(frames) else 0.0

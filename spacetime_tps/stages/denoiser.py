@@ -181,7 +181,8 @@ def _check_by_dynamics(
             )
         )
     rows = []
-    for task, (y, mean, variance), frames in zip(tasks, points, run.pool.map(sample_restrained, tasks), strict=True):
+    sampled = track(run.pool.map(sample_restrained, tasks), "restrained dynamics", len(tasks))
+    for task, (y, mean, variance), frames in zip(tasks, points, sampled, strict=True):
         row = {"log_snr": task.log_snr} | compare_moments(mean, variance, y, run.coordinates.encode(frames))
         log.info(
             "log SNR %5.2f: variance %.4f nm² by the model, %.4f by dynamics; means %.4f ± %.4f nm apart",

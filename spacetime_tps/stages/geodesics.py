@@ -14,10 +14,18 @@ from spacetime_tps.config import RegionSettings
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.progress import log
-from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, point, solve_channels
+from spacetime_tps.progress import log, track
+from spacetime_tps.spacetime import (
+    Geodesic,
+    Points,
+    RegionAvoidance,
+    VarianceBound,
+    kl_divergence,
+    point,
+    solve_channels,
+)
 from spacetime_tps.spacetime.constraints import Constraint
-from spacetime_tps.stages.annealed import measure_paths, run_paths
+from spacetime_tps.stages.annealed import fraction_in_region, measure_paths, run_paths
 from spacetime_tps.stages.context import RunContext, StageReport
 from spacetime_tps.stages.denoiser import load_denoiser
 from spacetime_tps.stages.samples import load_training_set
@@ -79,12 +87,13 @@ def make_geodesics(run: RunContext) -> StageReport:
         except GeometryError as error:
             _report_failure("region_avoiding", error, report)
             return StageReport(evaluations, report)
+        divergence = _reachable_divergence(run, denoiser, region, settings.region.divergence)
         report["region"] = {
             "log_snr": float(region.centre.log_snr),
-            "divergence": settings.region.divergence,
+            "divergence": divergence,
             "collective_variables": region.values,
         }
-        avoid = RegionAvoidance(region.centre, settings.region.divergence)
+        avoid = RegionAvoidance(region.centre, divergence)
         solve("region_avoiding", (bound, avoid))
     return StageReport(evaluations, report)
 
@@ -111,10 +120,20 @@ def _solve(
             log_snr_bounds=(float(np.log(low)), float(np.log(high))),
             graph_levels=settings.graph_levels,
             channels=settings.channels,
+            progress=lambda starts: track(starts, f"{name} geodesic", len(starts)),
         )
     except GeometryError as error:
         _report_failure(name, error, report)
         return []
+
+
+def _reachable_divergence(run: RunContext, denoiser: GaussianMixtureDenoiser, region: Region, asked: float) -> float:
+    """The divergence asked for, or nine tenths of that of the end nearest to the region if that is less."""
+    nearest = min(float(kl_divergence(denoiser, region.centre, end)) for end in endpoints(run))
+    if asked <= 0.9 * nearest:
+        return asked
+    log.warning("geodesics.region.divergence: an end has only %.1f nats; avoiding %.1f", nearest, 0.9 * nearest)
+    return 0.9 * nearest
 
 
 def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> None:
@@ -125,21 +144,25 @@ def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> 
 def _try_channels(
     run: RunContext, name: str, channels: list[Geodesic], report: dict[str, Any]
 ) -> tuple[list[Geodesic], int]:
-    """Channels in the order of hits and then of highest energies of a few annealed paths, and the evaluations spent.
+    """Channels in the order in which a few annealed paths recommend them, and the evaluations spent.
 
-    Lengths by the model, which is hotter than the dynamics, differ little between channels; barriers do more.
+    First those whose paths keep out of the region to avoid (a narrow distribution in its middle diverges from it too),
+    then by hits, then by the highest energies met. Lengths by the model, which is hotter than the dynamics, differ
+    little between channels; barriers do more.
     """
     count = run.settings.geodesics.trial_paths
     channels = [channel for channel in channels if channel.feasible] or channels[:1]
     if len(channels) < 2 or not count:
         return channels, 0
-    energies, hits, evaluations = [], [], 0
+    energies, hits, inside, evaluations = [], [], [], 0
     for index, (channel, seed) in enumerate(zip(channels, run.seed.spawn(len(channels)), strict=True)):
         schedule = RestraintSchedule(run.coordinates.decode(channel.points.y.numpy()), channel.points.log_snr.numpy())
         paths = run_paths(run, schedule, count, seed, f"{name}, trial of channel {index}")
         evaluations += sum(path.evaluations for path in paths)
         metrics = measure_paths(run, paths)
         hits.append(int(metrics.hit.sum()))
+        region = report.get("region")
+        inside.append(fraction_in_region(run, region["collective_variables"], paths) if region else 0.0)
         energies.append(float(metrics.highest_energy[metrics.hit].mean()) if metrics.hit.any() else np.inf)
         log.info(
             "%s, channel %d: length %.2f, highest energy %.1f kJ/mol in %d trial paths, %.0f %% hit",
@@ -149,7 +172,7 @@ def _try_channels(
         {"length": channel.length, "trial_ets_kj_per_mol": energy if np.isfinite(energy) else None}
         for channel, energy in zip(channels, energies, strict=True)
     ]
-    order = sorted(range(len(channels)), key=lambda index: (-hits[index], energies[index]))
+    order = sorted(range(len(channels)), key=lambda i: (inside[i] > 0.01, -hits[i], energies[i]))
     return [channels[index] for index in order], evaluations
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.export import write_trr
-from spacetime_tps.stages.annealed import annealing_steps, measure_paths, run_paths
+from spacetime_tps.stages.annealed import annealing_steps, fraction_in_region, measure_paths, run_paths
 from spacetime_tps.stages.context import RunContext, StageReport
 from spacetime_tps.stages.geodesics import endpoints, load_geodesic
 
@@ -79,25 +79,10 @@ def straight_line(run: RunContext, snr: float | np.ndarray) -> RestraintSchedule
 def _report(run: RunContext, paths: Sequence[TransitionPath]) -> dict[str, Any]:
     report: dict[str, Any] = measure_paths(run, paths).summary()
     report["failed"] = sum(path.failure is not None for path in paths)
-    inside = fraction_in_region(run, paths)
-    if inside is not None:
-        report["fraction_in_region"] = inside
+    region = run.finished("geodesics").get("region")
+    if region is not None:
+        report["fraction_in_region"] = fraction_in_region(run, region["collective_variables"], paths)
     return report
-
-
-def fraction_in_region(run: RunContext, paths: Sequence[TransitionPath]) -> float | None:
-    """Fraction of the paths' frames within the radius of the avoided region's centre; None without a region."""
-    region = run.settings.geodesics.region
-    found = run.finished("geodesics").get("region") if region is not None else None
-    if region is None or found is None:
-        return None
-    square = np.zeros(1)
-    for name in region.plane:
-        variable = run.molecule.variables[name]
-        values = np.concatenate([variable(run.molecule.trajectory(p.positions)) for p in paths if len(p.positions)])
-        square = square + variable.difference(values, found["collective_variables"][name]) ** 2
-    radius = run.settings.system.collective_variables[region.plane[0]].unit.parse(region.radius)
-    return float(np.mean(np.sqrt(square) < radius))
 
 
 def _store(run: RunContext, paths: Sequence[TransitionPath], folder: Path) -> None:

@@ -16,6 +16,7 @@ from spacetime_tps.spacetime import (
     VarianceBound,
     kl_divergence,
     point,
+    solve_channels,
     solve_geodesic,
 )
 from spacetime_tps.spacetime.constraints import largest_violation
@@ -165,6 +166,35 @@ def test_avoided_region_sends_the_curve_the_other_way_round():
     assert kl(long).min() >= 0.99 * avoidance.divergence
     assert long.max_variance <= 1.01 * LIMIT
     assert long.length > short.length
+
+
+def test_channels_come_back_once_each_the_shortest_first():
+    """A ring again: from θ = 0 to 2.9 the arcs over θ = 1.45 and θ = −1.69 are two channels of similar length."""
+    ring = on_circle(np.arange(30) * 2 * np.pi / 30)
+    asked = []
+
+    def progress(starts):
+        asked.extend(starts)
+        return starts
+
+    channels = solve_channels(
+        ring,
+        at(0.0),
+        at(2.9),
+        [VarianceBound(LIMIT)],
+        samples=samples_of(ring, 240),
+        log_snr_bounds=BOUNDS,
+        graph_levels=6,
+        points=64,
+        knots=10,
+        channels=4,
+        progress=progress,
+    )
+    assert len(asked) > len(channels) == 2
+    assert all(channel.feasible for channel in channels)
+    assert channels[0].length < channels[1].length
+    assert np.abs(angles_of(channels[0]) - 1.45).min() < 0.1
+    assert np.abs(angles_of(channels[1]) + 1.69).min() < 0.1
 
 
 class TestConstraints:
