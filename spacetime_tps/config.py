@@ -238,7 +238,7 @@ class RegionSettings(Settings):
     value: str
     plane: tuple[str, ...] = Field(min_length=1)
     radius: str
-    snr: Annotated[InverseArea, Positive] = 10000.0
+    snr: Annotated[InverseArea, Positive] = 20000.0
     divergence: float = Field(40.0, gt=0)
 
 

@@ -146,9 +146,9 @@ def _try_channels(
 ) -> tuple[list[Geodesic], int]:
     """Channels in the order in which a few annealed paths recommend them, and the evaluations spent.
 
-    First those whose paths keep out of the region to avoid (a narrow distribution in its middle diverges from it too),
-    then by hits, then by the highest energies met. Lengths by the model, which is hotter than the dynamics, differ
-    little between channels; barriers do more.
+    First by how far their paths keep out of the region to avoid, down to one frame in a hundred (a narrow distribution
+    in its middle diverges from it too), then by hits, then by the highest energies met. Lengths by the model, which is
+    hotter than the dynamics, differ little between channels; barriers do more.
     """
     count = run.settings.geodesics.trial_paths
     channels = [channel for channel in channels if channel.feasible] or channels[:1]
@@ -169,10 +169,15 @@ def _try_channels(
             *(name, index, channel.length, energies[-1], count, 100 * metrics.hit.mean()),
         )
     report.setdefault("channels", {})[name] = [
-        {"length": channel.length, "trial_ets_kj_per_mol": energy if np.isfinite(energy) else None}
-        for channel, energy in zip(channels, energies, strict=True)
+        {
+            "length": channel.length,
+            "trial_hits": hit,
+            "trial_fraction_in_region": fraction if name == "region_avoiding" else None,
+            "trial_ets_kj_per_mol": energy if np.isfinite(energy) else None,
+        }
+        for channel, hit, fraction, energy in zip(channels, hits, inside, energies, strict=True)
     ]
-    order = sorted(range(len(channels)), key=lambda i: (inside[i] > 0.01, -hits[i], energies[i]))
+    order = sorted(range(len(channels)), key=lambda i: (max(inside[i], 0.01), -hits[i], energies[i]))
     return [channels[index] for index in order], evaluations
 
 
