@@ -15,7 +15,8 @@ import numpy as np
 import torch
 import yaml
 
-from spacetime_tps.config import FilesSettings, ReplicaExchangeSettings, RunSettings, load_settings, read_yaml
+from spacetime_tps.config import FilesSettings, ReplicaExchangeSettings, RunSettings
+from spacetime_tps.config_files import load_settings, read_yaml
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spacetime_tps import __version__, progress
 from spacetime_tps.cli import app
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.export import read_trr

@@ -12,7 +12,7 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.resources import data_folder, find_system, shipped_systems
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
 from pathlib import Path
 import spacetime_tps
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.resources import find_system, shipped_systems
 for name in shipped_systems():

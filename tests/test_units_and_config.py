@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spacetime_tps.config import load_settings, merge, parse_settings, read_yaml
+from spacetime_tps.config_files import load_settings, merge, parse_settings, read_yaml
 from spacetime_tps.errors import ConfigError
 from spacetime_tps.resources import find_system, shipped_systems
 from spacetime_tps.units import In

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.sampling import Segment, run_segment
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool, available_cores, seeded_context

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spacetime_tps.analysis.metrics import path_metrics
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.annealing import TransitionPath
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.resources import find_system

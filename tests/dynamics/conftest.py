@@ -7,7 +7,7 @@ import numpy as np
 import openmm
 import pytest
 
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics import workers
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.system import MolecularSystem

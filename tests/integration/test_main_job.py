@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from spacetime_tps import pipeline
 from spacetime_tps.cli import app
-from spacetime_tps.config import load_settings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.export import read_hdf5_energies
 from spacetime_tps.resources import data_folder, find_system
 from spacetime_tps.units import MOLAR_GAS_CONSTANT

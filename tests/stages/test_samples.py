@@ -4,7 +4,8 @@ import mdtraj
 import numpy as np
 import pytest
 
-from spacetime_tps.config import FilesSettings, load_settings
+from spacetime_tps.config import FilesSettings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.resources import find_system

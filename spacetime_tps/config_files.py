@@ -1,0 +1,138 @@
+"""Settings from YAML files: reading, putting one file on top of another, and errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from spacetime_tps.config import RunSettings, Settings
+from spacetime_tps.errors import ConfigError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Mapping in a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys such as 'system:' and 'samples:', found {type(content).__name__}")
+    return content
+
+
+def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Base settings with those of ``override`` on top, key by key.
+
+    A section that changes its ``method`` replaces the old one as a whole, and so do mappings whose keys are names
+    that the user gives: states, structures and collective variables.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and key not in ("states", "structures", "collective_variables")
+            and value.get("method", old.get("method")) == old.get("method")
+        ):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_settings(content: dict[str, Any], source: str) -> RunSettings:
+    """Validated settings.
+
+    Parameters
+    ----------
+    content : dict
+        Keys and values as read from YAML.
+    source : str
+        Where they came from, for error messages.
+
+    Raises
+    ------
+    ConfigError
+        With a line for each wrong key, value or unit.
+    """
+    try:
+        return RunSettings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join([f"{source}: settings are not valid", *_explain(error)])) from error
+
+
+def _explain(error: ValidationError) -> list[str]:
+    methods = {"replica_exchange", "molecular_dynamics", "files"}
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"] if part not in methods) or "settings"
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key" + _did_you_mean(str(item["loc"][-1]))
+        elif item["type"] == "missing":
+            message = "is missing"
+        lines.append(f"  {where}: {message}")
+    return lines
+
+
+def _did_you_mean(key: str) -> str:
+    known = {name for model in _all_models(Settings) for name in model.model_fields}
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _all_models(model: type[Settings]) -> list[type[Settings]]:
+    return [model, *(found for child in model.__subclasses__() for found in _all_models(child))]
+
+
+def load_settings(system_file: Path, config_file: Path | None = None) -> RunSettings:
+    """Settings of a ``system.yaml``, with those of ``config_file`` on top.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be read or a setting is wrong; the message names the key.
+    """
+    content, source = _with_absolute_paths(read_yaml(system_file), system_file.parent), str(system_file)
+    if config_file is not None:
+        override = _with_absolute_paths(read_yaml(config_file), config_file.parent)
+        for key in ("seed", "versions"):  # a config.yaml of an earlier run has these too
+            override.pop(key, None)
+        content, source = merge(content, override), f"{system_file} with {config_file}"
+    return parse_settings(content, source)
+
+
+def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Content in which file names are relative to nothing: the working directory never matters."""
+
+    def absolute(value: Any) -> Any:
+        return str((folder / value).resolve()) if isinstance(value, str) else value
+
+    content = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
+    system, samples = content.get("system"), content.get("samples")
+    if isinstance(system, dict):
+        if isinstance(system.get("structures"), dict):
+            system["structures"] = {name: absolute(path) for name, path in system["structures"].items()}
+        if isinstance(system.get("force_field"), list):
+            system["force_field"] = [
+                absolute(name) if isinstance(name, str) and (folder / name).is_file() else name
+                for name in system["force_field"]
+            ]
+    if isinstance(samples, dict):
+        for key in ("trajectories", "weights"):
+            if isinstance(samples.get(key), list):
+                samples[key] = [absolute(path) for path in samples[key]]
+    return content
