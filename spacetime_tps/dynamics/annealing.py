@@ -8,15 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import openmm
 
-from spacetime_tps.dynamics.integrators import set_temperature
 from spacetime_tps.dynamics.restraint import HarmonicRestraint
-from spacetime_tps.dynamics.workers import (
-    get_positions,
-    get_velocities,
-    maxwell_boltzmann,
-    openmm_seed,
-    seeded_context,
-)
+from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained
 from spacetime_tps.states import FloatArray
 
 _EXPLODED = 1e6  # nm or nm/ps: no molecule, and soon beyond what trajectory files can hold
@@ -113,13 +106,8 @@ def anneal(task: AnnealingTask) -> TransitionPath:
     Before each step the restraint is at the spacetime point of that time. Energies at every step come out of the
     step's own force evaluation. A simulation that breaks down ends the path and says where.
     """
-    dynamics_seed, velocity_seed = task.seed.spawn(2)
-    context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))
-    assert restraint is not None
-    context.setPositions(task.positions)
-    maxwell_boltzmann(context, task.temperature, np.random.default_rng(velocity_seed))
+    context, restraint = start_restrained(task.positions, task.temperature, task.seed)
     integrator = context.getIntegrator()
-    set_temperature(integrator, task.temperature)
     potential = _global_variable(integrator, "potential")
     restraining = _global_variable(integrator, "restraint")
     configurations: list[tuple[FloatArray, FloatArray]] = []

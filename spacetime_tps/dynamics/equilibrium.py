@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import openmm
 
-from spacetime_tps.dynamics.integrators import set_temperature
-from spacetime_tps.dynamics.workers import get_positions, maxwell_boltzmann, openmm_seed, seeded_context
+from spacetime_tps.dynamics.workers import get_positions, start_restrained
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.states import FloatArray
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
@@ -56,13 +55,8 @@ def sample_restrained(task: RestrainedTask) -> FloatArray:
     DynamicsError
         If the simulation breaks down.
     """
-    dynamics_seed, velocity_seed = task.seed.spawn(2)
-    context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))
-    assert restraint is not None
-    context.setPositions(task.positions)
-    maxwell_boltzmann(context, task.temperature, np.random.default_rng(velocity_seed))
+    context, restraint = start_restrained(task.positions, task.temperature, task.seed)
     integrator = context.getIntegrator()
-    set_temperature(integrator, task.temperature)
     scale = MOLAR_GAS_CONSTANT * task.temperature / restraint.kt
     restraint.update(context, task.centres, float(np.exp(task.log_snr)) * scale)
     frames = []

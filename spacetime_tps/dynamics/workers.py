@@ -20,7 +20,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from spacetime_tps.dynamics.integrators import annealing_integrator, shooting_integrator
+from spacetime_tps.dynamics.integrators import annealing_integrator, set_temperature, shooting_integrator
 from spacetime_tps.dynamics.restraint import HarmonicRestraint
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import DynamicsError
@@ -119,6 +119,19 @@ def maxwell_boltzmann(context: openmm.Context, temperature: float, rng: np.rando
     if system.getNumConstraints():
         context.applyVelocityConstraints(1e-8)
     return get_velocities(context)
+
+
+def start_restrained(
+    positions: FloatArray, temperature: float, seed: np.random.SeedSequence
+) -> tuple[openmm.Context, HarmonicRestraint]:
+    """The restrained context at positions (atoms, 3) in nm, with fresh velocities and thermostat at a temperature."""
+    dynamics_seed, velocity_seed = seed.spawn(2)
+    context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))
+    assert restraint is not None
+    context.setPositions(positions)
+    maxwell_boltzmann(context, temperature, np.random.default_rng(velocity_seed))
+    set_temperature(context.getIntegrator(), temperature)
+    return context, restraint
 
 
 def get_positions(context: openmm.Context) -> FloatArray:

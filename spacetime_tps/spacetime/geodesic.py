@@ -160,7 +160,7 @@ def solve_channels(
     found = []
     for start in progress(starts):
         problem = SplineProblem(denoiser, a, b, constraints, bounds, points, knots)
-        solution = problem.solve(problem.start(start), max_iterations)
+        solution = problem.solve(start, max_iterations)
         curve = constant_speed(denoiser, problem.to_points, solution.knots, points)
         found.append(_describe(denoiser, curve, constraints, solution, problem.evaluations))
     return _distinct(sorted(found, key=lambda geodesic: (not geodesic.feasible, geodesic.length)))

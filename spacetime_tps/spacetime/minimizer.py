@@ -21,7 +21,7 @@ _RESTART = 40  # iterations between two looks at the constraints and at the prec
 
 @dataclass(frozen=True)
 class Solution:
-    """A spline and the state of its minimisation.
+    """A minimised spline.
 
     Attributes
     ----------
@@ -30,10 +30,6 @@ class Solution:
         Of the spline; the violation is the largest of any constraint.
     converged : bool
     iterations : int
-    multipliers : list of tensor
-        Of each constraint at each point.
-    stiffness : float
-        Of the penalty.
     """
 
     knots: Tensor
@@ -41,8 +37,6 @@ class Solution:
     violation: float
     converged: bool
     iterations: int
-    multipliers: list[Tensor]
-    stiffness: float
 
 
 class SplineProblem:
@@ -97,18 +91,13 @@ class SplineProblem:
         polyline = self.to_knots(resample_polyline(self.denoiser, start, 4 * self.points))
         return equidistant_knots(polyline, self.shape[0] + 2)[1:-1]
 
-    def start(self, curve: Points) -> Solution:
-        """The spline along a polyline, no constraint active yet."""
-        knots = self.all_knots(self.fit(curve))
-        energy, violations = self.measure(knots[1:-1])
-        multipliers = [torch.zeros(self.points, dtype=torch.float64) for _ in self.constraints]
-        return Solution(knots, energy, _worst(violations), False, 0, multipliers, 30.0 * energy / self.points)
-
-    def solve(self, start: Solution, max_iterations: int) -> Solution:
-        """Go on from a solution."""
-        inner, multipliers, stiffness = start.knots[1:-1], start.multipliers, start.stiffness
-        iterations, converged = 0, False
+    def solve(self, start: Points, max_iterations: int) -> Solution:
+        """Minimise the energy of the spline from a polyline, by the augmented Lagrangian method."""
+        inner = self.fit(start)
         energy, violations = self.measure(inner)
+        multipliers = [torch.zeros(self.points, dtype=torch.float64) for _ in self.constraints]
+        stiffness = 30.0 * energy / self.points
+        iterations, converged = 0, False
         tolerance = _ENERGY_TOLERANCE[bool(self.constraints)]
         for _ in range(-(-max_iterations // _RESTART)):
             previous, previous_worst = energy, _worst(violations)
@@ -122,15 +111,7 @@ class SplineProblem:
             multipliers = [(m + stiffness * v).clamp(min=0) for m, v in zip(multipliers, violations, strict=True)]
             if _worst(violations) > max(_AIM, 0.5 * previous_worst):
                 stiffness *= 2.0
-        return Solution(
-            self.all_knots(inner),
-            energy,
-            _worst(violations),
-            converged,
-            start.iterations + iterations,
-            multipliers,
-            stiffness,
-        )
+        return Solution(self.all_knots(inner), energy, _worst(violations), converged, iterations)
 
     def measure(self, inner: Tensor) -> tuple[float, list[Tensor]]:
         """Terms as numbers, without gradients."""
