@@ -35,6 +35,11 @@ class Denoiser(Protocol):
         """Number of coordinates of x."""
         ...
 
+    @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """Lowest and highest log SNR at which it can be asked; outside its answers are wrong."""
+        ...
+
     def moments(self, y: Tensor, log_snr: Tensor) -> Moments:
         """Mean and variance at points ``y`` of shape (..., dimension) and ``log_snr`` of shape (...)."""
         ...
@@ -43,5 +48,10 @@ class Denoiser(Protocol):
         """log ∫ q(x) exp(−SNR/2 |x − y|²) dx, shape (...).
 
         The log-partition of the exponential family is this plus SNR |y|²/2.
+
+        Raises
+        ------
+        GeometryError
+            If this denoiser does not know it.
         """
         ...

@@ -69,6 +69,11 @@ class GaussianMixtureDenoiser:
         return int(self.means.shape[1])
 
     @property
+    def log_snr_range(self) -> tuple[float, float]:
+        """Every level of noise."""
+        return -math.inf, math.inf
+
+    @property
     def components(self) -> int:
         """Number of Gaussians."""
         return int(self.means.shape[0])
