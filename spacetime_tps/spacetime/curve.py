@@ -27,7 +27,9 @@ class SplineBasis:
     def __init__(self, knots: int, points: int) -> None:
         self.parameter = np.linspace(0, 1, knots)
         spline = CubicSpline(self.parameter, np.eye(knots), bc_type="not-a-knot")
-        self.matrix = torch.from_numpy(spline(np.linspace(0, 1, points)))
+        fine = np.linspace(0, 1, points)
+        self.matrix = torch.from_numpy(spline(fine))
+        self.hats = torch.from_numpy(np.stack([np.interp(fine, self.parameter, row) for row in np.eye(knots)], axis=1))
 
     def __call__(self, knots: Tensor) -> Tensor:
         """Values of the spline, shape (points, values); knots have shape (knots, values)."""

@@ -13,6 +13,7 @@ from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.spacetime.constraints import FEASIBILITY_TOLERANCE, Constraint
 from spacetime_tps.spacetime.curve import SplineBasis, equidistant_knots, resample_polyline
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
+from spacetime_tps.spacetime.preconditioner import Preconditioner
 
 _AIM = 0.2 * FEASIBILITY_TOLERANCE
 _ENERGY_TOLERANCE = {False: 1e-6, True: 5e-4}  # relative, of a restart; by whether there are constraints
@@ -121,17 +122,17 @@ class SplineProblem:
 
     def descend(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> tuple[Tensor, int]:
         """Some iterations of L-BFGS on the augmented Lagrangian, in preconditioned variables."""
-        back = self.preconditioner(inner, multipliers, stiffness)
+        variables = self.preconditioner(inner, multipliers, stiffness)
 
         def lagrangian(z: np.ndarray) -> tuple[float, np.ndarray]:
             self.evaluations += 1
-            moved = (inner + (back @ torch.from_numpy(z)).reshape(self.shape)).requires_grad_()
+            moved = (inner + variables.back(torch.from_numpy(z))).requires_grad_()
             value, violations = self.terms(moved)
             for multiplier, violation in zip(multipliers, violations, strict=True):
                 push = (multiplier + stiffness * violation).clamp(min=0)
                 value = value + (push**2 - multiplier**2).sum() / (2 * stiffness)
             (gradient,) = torch.autograd.grad(value, moved)
-            return value.item(), (back.T @ gradient.flatten()).numpy()
+            return value.item(), variables.gradient(gradient).numpy()
 
         result = minimize(
             lagrangian,
@@ -140,45 +141,36 @@ class SplineProblem:
             method="L-BFGS-B",
             options={"maxiter": _RESTART, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
         )
-        return inner + (back @ torch.from_numpy(result.x)).reshape(self.shape), int(result.nit)
+        return inner + variables.back(torch.from_numpy(result.x)), int(result.nit)
 
-    def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Tensor:
-        """Inverse transposed Cholesky factor of the Gauss-Newton Hessian, (knots·(D+1), knots·(D+1))."""
-        values = self.basis(self.all_knots(inner)).detach()
-        metric, normals = self.metric(values, multipliers, stiffness)
-        weights = self.basis.matrix[:, 1:-1]
-        steps = weights[1:] - weights[:-1]
-        chord = 0.5 * (metric[1:] + metric[:-1]) * (self.points - 1)
-        hessian = torch.einsum("na,nb,nij->aibj", steps, steps, chord)
-        for normal, active in normals:
-            hessian += stiffness * torch.einsum("na,ni,nb,nj->aibj", weights[active], normal, weights[active], normal)
-        size = inner.numel()
-        hessian = hessian.reshape(size, size)
-        hessian += 1e-6 * hessian.diagonal().mean() * torch.eye(size, dtype=torch.float64)
-        identity = torch.eye(size, dtype=torch.float64)
-        factor: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(hessian).T, identity, upper=True)
-        return factor
-
-    def metric(
-        self, values: Tensor, multipliers: list[Tensor], stiffness: float
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Fisher metric (N, D+1, D+1) in the knots' variables; gradients of the active constraints and where."""
-        values = values.requires_grad_()
+    def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Preconditioner:
+        """Variables for the neighbourhood of a curve; the metric is taken at its knots and interpolated."""
+        knots = self.all_knots(inner)
+        metric = self.metric(knots)
+        values = self.basis(knots).requires_grad_()
         curve = self.to_points(values)
         moments = moments_at(self.denoiser, curve)
-        violations = [c.violation(self.denoiser, curve, moments) for c in self.constraints]
+        normals = []
+        for constraint, multiplier in zip(self.constraints, multipliers, strict=True):
+            violation = constraint.violation(self.denoiser, curve, moments)
+            active = multiplier + stiffness * violation.detach() > 0
+            (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
+            normals.append((normal[active], active))
+        along = torch.einsum("nk,kij->nij", self.basis.hats, metric)
+        return Preconditioner(self.basis.matrix[:, 1:-1], along, normals, stiffness)
+
+    def metric(self, values: Tensor) -> Tensor:
+        """Fisher metric at values (y, u) of the spline, (N, D+1, D+1) in these variables."""
+        values = values.detach().requires_grad_()
+        curve = self.to_points(values)
+        moments = moments_at(self.denoiser, curve)
         # with x and y shifted by the (fixed) mean, η = (SNR (y − c), −SNR/2) and μ = (x̂ − c, v + |x̂ − c|²)
         centre = moments.mean.detach()
         second = moments.variance + ((moments.mean - centre) ** 2).sum(-1)
         expectation = torch.cat([moments.mean - centre, second[:, None]], dim=1)
         natural = torch.cat([curve.snr[:, None] * (curve.y - centre), -0.5 * curve.snr[:, None]], dim=1)
         metric = _jacobian(natural, values).transpose(1, 2) @ _jacobian(expectation, values)
-        normals = []
-        for multiplier, violation in zip(multipliers, violations, strict=True):
-            active = multiplier + stiffness * violation.detach() > 0
-            (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
-            normals.append((normal[active], active))
-        return _positive_part(0.5 * (metric + metric.transpose(1, 2))), normals
+        return _positive_part(0.5 * (metric + metric.transpose(1, 2)))
 
 
 def _jacobian(outputs: Tensor, inputs: Tensor) -> Tensor:
