@@ -23,6 +23,10 @@ class Moments:
     mean: Tensor
     variance: Tensor
 
+    def __getitem__(self, index: int | slice | Tensor) -> Moments:
+        """Those at some of the points."""
+        return Moments(self.mean[index], self.variance[index])
+
 
 class Denoiser(Protocol):
     """Knows the denoising distributions p(x|z) ∝ q(x) exp(−SNR/2 |x − y|²) of points z = (y, log SNR).

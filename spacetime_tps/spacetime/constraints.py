@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +22,10 @@ class Constraint(Protocol):
 
     def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
         """Relative excess over the limit, shape (points,): at most 0 where the condition holds."""
+        ...
+
+    def relaxed(self, violation: float) -> str:
+        """What the limit would have to be for a point of this violation to be allowed, in words."""
         ...
 
 
@@ -43,6 +48,10 @@ class VarianceBound:
     def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
         """v/limit − 1."""
         return moments.variance / self.limit - 1
+
+    def relaxed(self, violation: float) -> str:
+        """The variance of such a point."""
+        return f"a variance bound of {self.limit * (1 + violation):.4g} ({self.limit:.4g} asked)"
 
 
 @dataclass(frozen=True)
@@ -68,15 +77,22 @@ class RegionAvoidance:
         """1 − KL/divergence."""
         return 1 - kl_divergence(denoiser, self.centre, points) / self.divergence
 
+    def relaxed(self, violation: float) -> str:
+        """The divergence of such a point."""
+        return f"a divergence of at most {self.divergence * (1 - violation):.4g} nats ({self.divergence:.4g} asked)"
 
-def largest_violation(denoiser: Denoiser, points: Points, constraints: tuple[Constraint, ...]) -> tuple[float, int]:
+
+def violations(denoiser: Denoiser, points: Points, moments: Moments, constraints: Sequence[Constraint]) -> Tensor:
+    """Largest relative violation of any constraint at each point, shape (points,); −inf without constraints."""
+    worst = torch.full_like(points.log_snr, -torch.inf)
+    for constraint in constraints:
+        worst = torch.maximum(worst, constraint.violation(denoiser, points, moments))
+    return worst
+
+
+def largest_violation(denoiser: Denoiser, points: Points, constraints: Sequence[Constraint]) -> tuple[float, int]:
     """Largest relative violation over points and constraints, and the point where it is; (−inf, 0) without any."""
-    worst, where = -torch.inf, 0
     with torch.no_grad():
-        moments = moments_at(denoiser, points)
-        for constraint in constraints:
-            violation = constraint.violation(denoiser, points, moments)
-            index = int(violation.argmax())
-            if violation[index] > worst:
-                worst, where = float(violation[index]), index
-    return worst, where
+        worst = violations(denoiser, points, moments_at(denoiser, points), constraints)
+    where = int(worst.argmax())
+    return float(worst[where]), where

@@ -48,8 +48,15 @@ def point(y: object, log_snr: float) -> Points:
     return Points(torch.as_tensor(y, dtype=torch.float64).reshape(1, -1), torch.tensor([log_snr], dtype=torch.float64))
 
 
-def moments_at(denoiser: Denoiser, points: Points) -> Moments:
+def moments_at(denoiser: Denoiser, points: Points, call: str = "") -> Moments:
     """Moments at points, checked.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    points : Points
+    call : str
+        What they are for, in the message of an error.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def moments_at(denoiser: Denoiser, points: Points) -> Moments:
     if bad.any():
         index = int(bad.flatten().nonzero()[0])
         raise GeometryError(
-            f"{type(denoiser).__name__} returned values that are not finite at point {index}: "
+            f"{type(denoiser).__name__} returned values that are not finite{call and f' in {call}'} at point {index}: "
             f"log SNR {points.log_snr.flatten()[index].item():.4g}, "
             f"y = {points.y.reshape(-1, points.y.shape[-1])[index].tolist()}"
         )
@@ -101,12 +108,14 @@ def kl_divergence(denoiser: Denoiser, a: Points, b: Points) -> Tensor:
     return normalizers + misfit(b) - misfit(a)
 
 
+def negative_chord_fraction(points: Points, moments: Moments) -> float:
+    """Fraction of all pairs of points with J < 0, beyond rounding: 0 if the denoiser is a gradient of a convex ψ."""
+    i, j = torch.triu_indices(len(points), len(points), offset=1)
+    divergence = symmetric_divergence(points[i], moments[i], points[j], moments[j])
+    return float((divergence < -1e-9 * divergence.abs().max()).double().mean())
+
+
 def curve_divergences(points: Points, moments: Moments) -> Tensor:
     """J of each chord between neighbouring points, shape (points − 1,)."""
-    n = len(points)
-    return symmetric_divergence(
-        points[: n - 1],
-        Moments(moments.mean[:-1], moments.variance[:-1]),
-        points[1:],
-        Moments(moments.mean[1:], moments.variance[1:]),
-    )
+    n = len(points) - 1
+    return symmetric_divergence(points[:n], moments[:n], points[1:], moments[1:])

@@ -13,9 +13,9 @@ from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime.constraints import FEASIBILITY_TOLERANCE, Constraint, largest_violation
 from spacetime_tps.spacetime.curve import constant_speed
-from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at, symmetric_divergence
+from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at, negative_chord_fraction
 from spacetime_tps.spacetime.minimizer import Solution, SplineProblem
-from spacetime_tps.spacetime.search import graph_paths
+from spacetime_tps.spacetime.search import SpacetimeGraph
 
 _SAME = 0.15  # how far apart two channels' means must be somewhere, in units of the distance between the ends
 
@@ -83,16 +83,18 @@ def solve_channels(
     knots: int = 14,
     log_snr_bounds: tuple[float, float] | None = None,
     graph_levels: int = 10,
+    graph_samples: int = 600,
     channels: int = 3,
     max_iterations: int = 600,
-    progress: Callable[[Sequence[Points]], Iterable[Points]] = iter,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> list[Geodesic]:
     """Locally shortest curves from a to b under the constraints, one for each channel, the shortest first.
 
     The curve is a cubic spline in (y, λ) through ``knots`` inner knots; its energy (N−1)/2 Σ J is minimised by
     L-BFGS with bounded λ in float64, constraints by the augmented Lagrangian method (Nocedal & Wright, ch. 17).
     Unconstrained problems start from several bends towards low SNR; constrained ones, which have many local minima,
-    from short paths over a graph of feasible spacetime points. Curves that converge to the same channel are one.
+    from short paths through a graph of feasible spacetime points, each sought away from the channels found before.
+    Curves that converge to the same channel are one.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def solve_channels(
         One point each.
     constraints : sequence of Constraint
     samples : tensor, shape (n, dimension), optional
-        Thinned samples for the graph; needed with constraints unless ``starts`` are given.
+        Samples for the graph; needed with constraints unless ``starts`` are given.
     starts : sequence of Points
         Curves to start from instead.
     points : int
@@ -111,12 +113,14 @@ def solve_channels(
         By default ten below the lower end to one above the higher.
     graph_levels : int
         Levels of log SNR in the graph.
+    graph_samples : int
+        Samples in the graph: where more are given, those that cover the others best.
     channels : int
-        Paths through the graph to start from.
+        How many different ones to look for with a graph; there may be fewer.
     max_iterations : int
         Of L-BFGS, for each start.
     progress : callable
-        Passes the starts on, one after another, and may show how many are done.
+        Passes the numbers of the starts on, one after another, and may show how many are done.
 
     Returns
     -------
@@ -134,42 +138,63 @@ def solve_channels(
     constraints = tuple(constraints)
     if knots < 1 or points < knots + 2:
         raise GeometryError(f"{points} points cannot resolve a spline of {knots} inner knots; take more points")
-    bounds = log_snr_bounds or (
-        float(min(a.log_snr, b.log_snr)) - 10,
-        float(max(a.log_snr, b.log_snr)) + 1,
-    )
-    if not bounds[0] < bounds[1]:
-        raise GeometryError(f"log SNR bounds must rise, not go from {bounds[0]} to {bounds[1]}")
+    bounds = _bounds(denoiser, a, b, log_snr_bounds)
     _check_ends(denoiser, a, b, constraints, bounds)
-    if not starts:
-        if constraints:
-            if samples is None or not len(samples):
-                raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
-            starts = graph_paths(
-                denoiser,
-                a,
-                b,
-                constraints,
-                samples=samples.double(),
-                log_snr_bounds=bounds,
-                levels=graph_levels,
-                count=channels,
-            )
-        else:
-            starts = [_bend(a, b, depth, bounds) for depth in (0.0, 2.0, 5.0)]
-    found = []
-    for start in progress(starts):
+
+    def refine(start: Points) -> Geodesic:
         problem = SplineProblem(denoiser, a, b, constraints, bounds, points, knots)
         solution = problem.solve(start, max_iterations)
         curve = constant_speed(denoiser, problem.to_points, solution.knots, points)
-        found.append(_describe(denoiser, curve, constraints, solution, problem.evaluations))
-    return _distinct(sorted(found, key=lambda geodesic: (not geodesic.feasible, geodesic.length)))
+        return _describe(denoiser, curve, constraints, solution, problem.evaluations)
+
+    if not constraints and not starts:
+        starts = [_bend(a, b, depth, bounds) for depth in (0.0, 2.0, 5.0)]
+    if starts:
+        return _distinct([refine(starts[index]) for index in progress(range(len(starts)))])
+    if samples is None or not len(samples):
+        raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
+    graph = SpacetimeGraph(
+        denoiser,
+        a,
+        b,
+        constraints,
+        samples=samples.double(),
+        log_snr_bounds=bounds,
+        levels=graph_levels,
+        most=graph_samples,
+    )
+    start: Points | None = graph.shortest_path()
+    found: list[Geodesic] = []
+    for _ in progress(range(2 * channels)):
+        if start is None or sum(geodesic.feasible for geodesic in found) == channels:
+            break
+        geodesic = refine(start)
+        found = _distinct([*found, geodesic])
+        start = graph.next_channel(start, geodesic.moments.mean, [other.moments.mean for other in found])
+    return found
+
+
+def _bounds(denoiser: Denoiser, a: Points, b: Points, asked: tuple[float, float] | None) -> tuple[float, float]:
+    """Range of log SNR that a curve may use: what is asked for, within what the denoiser knows."""
+    ends = (float(a.log_snr.min()), float(b.log_snr.min()))
+    low, high = asked or (min(ends) - 10, max(ends) + 1)
+    known = denoiser.log_snr_range
+    for name, end in zip(("first", "second"), ends, strict=True):
+        if not known[0] <= end <= known[1]:
+            raise GeometryError(
+                f"the {name} end has log SNR {end:.3f}, but the denoiser knows only {known[0]:.3f} to {known[1]:.3f}; "
+                "move the ends, or take a denoiser of that range"
+            )
+    bounds = max(low, known[0]), min(high, known[1])
+    if not bounds[0] < bounds[1]:
+        raise GeometryError(f"log SNR bounds must rise, not go from {bounds[0]} to {bounds[1]}")
+    return bounds
 
 
 def _distinct(geodesics: list[Geodesic]) -> list[Geodesic]:
-    """Those whose means stray somewhere from every geodesic before them."""
+    """Those whose means stray somewhere from every better geodesic's; the feasible first, then the shortest."""
     kept: list[Geodesic] = []
-    for geodesic in geodesics:
+    for geodesic in sorted(geodesics, key=lambda geodesic: (not geodesic.feasible, geodesic.length)):
         mean = geodesic.moments.mean
         apart = _SAME * float((mean[0] - mean[-1]).norm())
         if all(float((mean - other.moments.mean).norm(dim=1).max()) > apart for other in kept):
@@ -237,7 +262,7 @@ def _describe(
         energy=energy,
         length=length,
         speed_ratio=2 * energy / length**2 if length else 1.0,
-        negative_chord_fraction=_negative_chord_fraction(curve, moments),
+        negative_chord_fraction=negative_chord_fraction(curve, moments),
         max_variance=float(moments.variance.max()),
         max_violation=violation,
         feasible=feasible,
@@ -245,12 +270,3 @@ def _describe(
         evaluations=evaluations,
         message=message,
     )
-
-
-def _negative_chord_fraction(curve: Points, moments: Moments) -> float:
-    """Fraction of all pairs of points with J < 0, beyond rounding."""
-    i, j = torch.triu_indices(len(curve), len(curve), offset=1)
-    divergence = symmetric_divergence(
-        curve[i], Moments(moments.mean[i], moments.variance[i]), curve[j], Moments(moments.mean[j], moments.variance[j])
-    )
-    return float((divergence < -1e-9 * divergence.abs().max()).double().mean())

@@ -79,7 +79,7 @@ class SplineProblem:
     def terms(self, inner: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Energy of the curve and the violations of each constraint at its points."""
         curve = self.to_points(self.basis(self.all_knots(inner)))
-        moments = moments_at(self.denoiser, curve)
+        moments = moments_at(self.denoiser, curve, f"evaluation {self.evaluations} of the curve's energy")
         energy = 0.5 * (self.points - 1) * curve_divergences(curve, moments).sum()
         return energy, [c.violation(self.denoiser, curve, moments) for c in self.constraints]
 
@@ -149,7 +149,7 @@ class SplineProblem:
         metric = self.metric(knots)
         values = self.basis(knots).requires_grad_()
         curve = self.to_points(values)
-        moments = moments_at(self.denoiser, curve)
+        moments = moments_at(self.denoiser, curve, "the gradients of the constraints")
         normals = []
         for constraint, multiplier in zip(self.constraints, multipliers, strict=True):
             violation = constraint.violation(self.denoiser, curve, moments)
@@ -163,7 +163,7 @@ class SplineProblem:
         """Fisher metric at values (y, u) of the spline, (N, D+1, D+1) in these variables."""
         values = values.detach().requires_grad_()
         curve = self.to_points(values)
-        moments = moments_at(self.denoiser, curve)
+        moments = moments_at(self.denoiser, curve, "the Fisher metric at the knots")
         # with x and y shifted by the (fixed) mean, η = (SNR (y − c), −SNR/2) and μ = (x̂ − c, v + |x̂ − c|²)
         centre = moments.mean.detach()
         second = moments.variance + ((moments.mean - centre) ** 2).sum(-1)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from spacetime_tps.denoisers.base import Denoiser
-from spacetime_tps.spacetime.family import Points, moments_at
 
 
 class Preconditioner:
@@ -46,18 +43,17 @@ class Preconditioner:
         upper = torch.linalg.cholesky(hessian).transpose(1, 2)
         self.inverse: Tensor = torch.linalg.solve_triangular(upper, identity, upper=True)  # of the factor, transposed
         columns = [
-            self._to_variables(torch.einsum("na,ni->nai", weights[active], normal)) for normal, active in normals
+            stiffness**0.5 * self._to_variables(torch.einsum("na,ni->nai", weights[active], normal)).flatten(1)
+            for normal, active in normals
         ]
-        push = torch.cat([stiffness**0.5 * column.flatten(1) for column in columns]) if columns else None
-        self.left, self.shrink = _inverse_root(push) if push is not None and len(push) else (None, None)
+        size = self.inverse.shape[0] * self.inverse.shape[1]
+        self.left, self.shrink = _inverse_root(torch.cat([torch.zeros(0, size, dtype=torch.float64), *columns]))
 
     def _to_variables(self, gradient: Tensor) -> Tensor:
         """Gradients (..., inner knots, values) in the variables before the correction, (..., values, inner knots)."""
         return torch.einsum("dab,...ad->...db", self.inverse, gradient @ self.directions)
 
     def _correct(self, z: Tensor) -> Tensor:
-        if self.left is None or self.shrink is None:
-            return z
         return z + self.left @ (self.shrink * (self.left.T @ z))
 
     def back(self, z: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from spacetime_tps.spacetime import (
     solve_geodesic,
 )
 from spacetime_tps.spacetime.constraints import largest_violation
-from spacetime_tps.spacetime.family import curve_divergences, moments_at
-from spacetime_tps.spacetime.search import graph_paths
+from spacetime_tps.spacetime.family import moments_at
+from spacetime_tps.spacetime.search import SpacetimeGraph
 
 WIDTH = 0.1
 END = 2.3  # A and B at θ = ∓2.3 on the unit circle: 1.49 apart, 4.6 along the arc
@@ -88,38 +88,61 @@ class TestChannel:
         assert np.abs(angles_of(geodesic)).min() > 2.1  # never on the arc
 
     def test_gap_in_the_channel_means_no_path(self):
-        """A gap of 1.6 rad has h = sin 0.8: half the mass on either side means a variance of 0.19 or more.
-
-        The graph joins all pairs of nodes, so that nothing but the bound closes the gap; a looser bound opens it.
-        """
+        """A gap of 1.6 rad has h = sin 0.8: half the mass on either side means a variance of 0.19 or more."""
         broken = on_circle(ARC[np.abs(ARC) > 0.8])
-        options = {"samples": samples_of(broken, 80), "log_snr_bounds": BOUNDS, "levels": 4, "neighbours": 80}
-        with pytest.raises(NoPathError, match=r"made from 80 samples, \d+ are connected to A and \d+ to B"):
-            graph_paths(broken, A, B, (VarianceBound(LIMIT),), **options)
-        (path, *_) = graph_paths(broken, A, B, (VarianceBound(0.6),), **options)
-        assert len(path) > 2
+        samples = samples_of(broken, 80)
+        options = {"samples": samples, "log_snr_bounds": BOUNDS, "levels": 6}
+        with pytest.raises(NoPathError, match=r"made from 80 samples, \d+ are connected to A and \d+ to B") as error:
+            SpacetimeGraph(broken, A, B, (VarianceBound(LIMIT),), **options).shortest_path()
+        # the message names two samples on both sides of the gap and the bound that opens it, within one per cent
+        found = re.search(
+            r"breaks between sample (\d+) and sample (\d+), .* variance bound of ([\d.]+) \(0.1 asked\)",
+            str(error.value),
+        )
+        assert found is not None
+        one, other = (float(torch.atan2(*samples[int(found[i])].flip(0))) for i in (1, 2))
+        assert one * other < 0
+        smallest = float(found[3])
+        assert smallest > 0.19
+        assert len(SpacetimeGraph(broken, A, B, (VarianceBound(1.01 * smallest),), **options).shortest_path()) > 2
+        with pytest.raises(NoPathError):
+            SpacetimeGraph(broken, A, B, (VarianceBound(0.9 * smallest),), **options).shortest_path()
         options["samples"] = samples_of(CHANNEL, 80)
-        assert graph_paths(CHANNEL, A, B, (VarianceBound(LIMIT),), **options)
+        assert SpacetimeGraph(CHANNEL, A, B, (VarianceBound(LIMIT),), **options).shortest_path()
+
+    def test_bound_that_no_point_satisfies(self):
+        """With SNR at most e^4.2 no variance is below 2/(SNR + 1/WIDTH²) = 0.012."""
+        with pytest.raises(NoPathError, match=r"obeys the constraints.*the smallest variance found is 0\.01") as error:
+            SpacetimeGraph(
+                CHANNEL, A, B, (VarianceBound(1e-3),), samples=samples_of(CHANNEL, 80), log_snr_bounds=BOUNDS
+            )
+        assert re.search(r"needs a variance bound of 0\.01\d* \(0\.001 asked\)", str(error.value))
 
     def test_graph_paths_run_through_feasible_points_of_the_arc(self):
         bound = VarianceBound(LIMIT)
-        samples = samples_of(CHANNEL, 240)
-        paths = graph_paths(CHANNEL, A, B, (bound,), samples=samples, log_snr_bounds=BOUNDS, levels=6, count=2)
-        assert len(paths) == 2
-        lengths = [float(curve_divergences(path, moments_at(CHANNEL, path)).sqrt().sum()) for path in paths]
-        assert lengths[0] < lengths[1]
-        for path in paths:
-            torch.testing.assert_close(path.y[[0, -1]], torch.cat([A.y, B.y]), rtol=0, atol=0)
-            assert largest_violation(CHANNEL, path, (bound,))[0] <= 0.01
-            # the search tests edges along exponential geodesics (straight in η) by bisection; here they are scanned
-            share = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
-            for a, b in zip(range(len(path) - 1), range(1, len(path)), strict=True):
-                snr = (1 - share) * path.snr[a] + share * path.snr[b]
-                pull = (1 - share) * path.snr[a] * path.y[a] + share * path.snr[b] * path.y[b]
-                edge = Points(pull / snr, snr[:, 0].log())
-                assert largest_violation(CHANNEL, edge, (bound,))[0] <= 0.05
-            mean = moments_at(CHANNEL, path).mean.numpy()
-            assert np.histogram(np.arctan2(mean[:, 1], mean[:, 0]), bins=6, range=(-END, END))[0].min() > 0
+        graph = SpacetimeGraph(
+            CHANNEL, A, B, (bound,), samples=samples_of(CHANNEL, 240), log_snr_bounds=BOUNDS, levels=6
+        )
+        path = graph.shortest_path()
+        torch.testing.assert_close(path.y[[0, -1]], torch.cat([A.y, B.y]), rtol=0, atol=0)
+        assert largest_violation(CHANNEL, path, (bound,))[0] <= 0.01
+        # the search tests edges along exponential geodesics (straight in η) by bisection; here they are scanned
+        share = torch.linspace(0, 1, 201, dtype=torch.float64)[:, None]
+        for a, b in zip(range(len(path) - 1), range(1, len(path)), strict=True):
+            snr = (1 - share) * path.snr[a] + share * path.snr[b]
+            pull = (1 - share) * path.snr[a] * path.y[a] + share * path.snr[b] * path.y[b]
+            edge = Points(pull / snr, snr[:, 0].log())
+            assert largest_violation(CHANNEL, edge, (bound,))[0] <= 0.05
+        mean = moments_at(CHANNEL, path).mean.numpy()
+        assert np.histogram(np.arctan2(mean[:, 1], mean[:, 0]), bins=6, range=(-END, END))[0].min() > 0
+
+    def test_one_channel_has_no_detour(self):
+        graph = SpacetimeGraph(
+            CHANNEL, A, B, (VarianceBound(LIMIT),), samples=samples_of(CHANNEL, 240), log_snr_bounds=BOUNDS, levels=6
+        )
+        path = graph.shortest_path()
+        mean = moments_at(CHANNEL, path).mean
+        assert graph.next_channel(path, mean, [mean]) is None
 
     def test_infeasible_result_is_reported_not_raised(self):
         share = torch.linspace(0, 1, 20, dtype=torch.float64)
