@@ -27,9 +27,7 @@ class SplineBasis:
     def __init__(self, knots: int, points: int) -> None:
         self.parameter = np.linspace(0, 1, knots)
         spline = CubicSpline(self.parameter, np.eye(knots), bc_type="not-a-knot")
-        fine = np.linspace(0, 1, points)
-        self.matrix = torch.from_numpy(spline(fine))
-        self.hats = torch.from_numpy(np.stack([np.interp(fine, self.parameter, row) for row in np.eye(knots)], axis=1))
+        self.matrix = torch.from_numpy(spline(np.linspace(0, 1, points)))
 
     def __call__(self, knots: Tensor) -> Tensor:
         """Values of the spline, shape (points, values); knots have shape (knots, values)."""

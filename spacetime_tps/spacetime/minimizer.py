@@ -17,6 +17,8 @@ from spacetime_tps.spacetime.preconditioner import Preconditioner
 
 _AIM = 0.2 * FEASIBILITY_TOLERANCE
 _ENERGY_TOLERANCE = {False: 1e-6, True: 5e-4}  # relative, of a restart; by whether there are constraints
+_PLACES = 10  # along a curve, where the preconditioner takes the metric
+_BATCH = 64  # derivatives taken at a time
 _RESTART = 40  # iterations between two looks at the constraints and at the preconditioner
 
 
@@ -63,6 +65,10 @@ class SplineProblem:
         self.ends = [self.to_knots(end) for end in (a, b)]
         self.basis = SplineBasis(knots + 2, points)
         self.shape = (knots, a.y.shape[-1] + 1)
+        # points at which the preconditioner's metric is taken, and the linear interpolation between them
+        self.places = torch.linspace(0, points - 1, min(_PLACES, points)).round().long()
+        hats = [np.interp(np.arange(points), self.places, row) for row in np.eye(len(self.places))]
+        self.hats = torch.from_numpy(np.stack(hats, axis=1))
         self.evaluations = 0
 
     def to_knots(self, points: Points) -> Tensor:
@@ -144,10 +150,8 @@ class SplineProblem:
         return inner + variables.back(torch.from_numpy(result.x)), int(result.nit)
 
     def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Preconditioner:
-        """Variables for the neighbourhood of a curve; the metric is taken at its knots and interpolated."""
-        knots = self.all_knots(inner)
-        metric = self.metric(knots)
-        values = self.basis(knots).requires_grad_()
+        """Variables for the neighbourhood of a curve."""
+        values = self.basis(self.all_knots(inner)).requires_grad_()
         curve = self.to_points(values)
         moments = moments_at(self.denoiser, curve, "the gradients of the constraints")
         normals = []
@@ -156,34 +160,38 @@ class SplineProblem:
             active = multiplier + stiffness * violation.detach() > 0
             (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
             normals.append((normal[active], active))
-        along = torch.einsum("nk,kij->nij", self.basis.hats, metric)
-        return Preconditioner(self.basis.matrix[:, 1:-1], along, normals, stiffness)
+        metric = self.metric(values.detach()[self.places])
+        return Preconditioner(self.basis.matrix[:, 1:-1], metric, self.hats, normals, stiffness)
 
     def metric(self, values: Tensor) -> Tensor:
-        """Fisher metric at values (y, u) of the spline, (N, D+1, D+1) in these variables."""
-        values = values.detach().requires_grad_()
+        """Fisher metric (∂η)ᵀ ∂μ at values (y, u) of the spline, (N, D+1, D+1) in these variables.
+
+        With x and y shifted by the (fixed) mean c, η = (SNR (y − c), −SNR/2) and μ = (x̂ − c, v + |x̂ − c|²).
+        """
+        values = values.requires_grad_()
         curve = self.to_points(values)
-        moments = moments_at(self.denoiser, curve, "the Fisher metric at the knots")
-        # with x and y shifted by the (fixed) mean, η = (SNR (y − c), −SNR/2) and μ = (x̂ − c, v + |x̂ − c|²)
+        moments = moments_at(self.denoiser, curve, "the Fisher metric")
         centre = moments.mean.detach()
         second = moments.variance + ((moments.mean - centre) ** 2).sum(-1)
         expectation = torch.cat([moments.mean - centre, second[:, None]], dim=1)
-        natural = torch.cat([curve.snr[:, None] * (curve.y - centre), -0.5 * curve.snr[:, None]], dim=1)
-        metric = _jacobian(natural, values).transpose(1, 2) @ _jacobian(expectation, values)
-        return _positive_part(0.5 * (metric + metric.transpose(1, 2)))
+        by_values = _jacobian(expectation, values)
+        low, high = self.bounds
+        share = torch.sigmoid(values[:, -1:])
+        slope = (high - low) * share * (1 - share)  # ∂λ/∂u
+        by_y = by_values[:, :-1]
+        by_u = slope * (((curve.y - centre)[:, None] @ by_y)[:, 0] - 0.5 * by_values[:, -1])
+        metric = (curve.snr[:, None, None] * torch.cat([by_y, by_u[:, None]], dim=1)).detach()
+        return 0.5 * (metric + metric.transpose(1, 2))
 
 
 def _jacobian(outputs: Tensor, inputs: Tensor) -> Tensor:
     """Derivatives of each point's outputs (N, M) by its inputs (N, D), shape (N, M, D)."""
-    rows = [torch.autograd.grad(column.sum(), inputs, retain_graph=True)[0] for column in outputs.T]
-    return torch.stack(rows, dim=1)
-
-
-def _positive_part(metric: Tensor) -> Tensor:
-    """Nearest positive semi-definite matrices."""
-    eigenvalues, eigenvectors = torch.linalg.eigh(metric)
-    positive: Tensor = (eigenvectors * eigenvalues.clamp(min=0)[:, None]) @ eigenvectors.transpose(1, 2)
-    return positive
+    seeds = torch.eye(outputs.shape[1], dtype=torch.float64)[:, None].expand(-1, *outputs.shape)
+    rows = [
+        torch.autograd.grad(outputs, inputs, seeds[start : start + _BATCH], retain_graph=True, is_grads_batched=True)[0]
+        for start in range(0, len(seeds), _BATCH)
+    ]
+    return torch.cat(rows).transpose(0, 1)
 
 
 def _worst(violations: list[Tensor]) -> float:

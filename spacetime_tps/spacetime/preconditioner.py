@@ -21,8 +21,10 @@ class Preconditioner:
     ----------
     weights : tensor, shape (points, inner knots)
         The spline's basis at its points.
-    metric : tensor, shape (points, values, values)
-        G_n at the points.
+    metric : tensor, shape (places, values, values)
+        G at some places of the curve.
+    hats : tensor, shape (points, places)
+        Linear interpolation from the places to the points.
     normals : sequence of (tensor, tensor)
         For each constraint the gradients (active points, values) and which points are active (points,).
     stiffness : float
@@ -30,10 +32,15 @@ class Preconditioner:
     """
 
     def __init__(
-        self, weights: Tensor, metric: Tensor, normals: Sequence[tuple[Tensor, Tensor]], stiffness: float
+        self,
+        weights: Tensor,
+        metric: Tensor,
+        hats: Tensor,
+        normals: Sequence[tuple[Tensor, Tensor]],
+        stiffness: float,
     ) -> None:
         self.directions = simultaneous_directions(metric)
-        along = torch.einsum("nij,id,jd->nd", metric, self.directions, self.directions).clamp(min=0)
+        along = hats @ ((metric @ self.directions) * self.directions).sum(1).clamp(min=0)
         steps = weights[1:] - weights[:-1]
         chord = 0.5 * (along[1:] + along[:-1]) * (len(weights) - 1)
         hessian = torch.einsum("nd,na,nb->dab", chord, steps, steps)

@@ -104,9 +104,12 @@ class SpacetimeGraph:
         index = torch.from_numpy(kept)
         self.nodes, self.moments, self.sources = self.all_nodes[index], moments[index], self.all_sources[kept]
         self.start, self.end = _edges(self.nodes, self.all_levels[kept], self.neighbours)
-        i, j = torch.from_numpy(self.start), torch.from_numpy(self.end)
-        divergence = symmetric_divergence(self.nodes[i], self.moments[i], self.nodes[j], self.moments[j])
-        self.weight = divergence.clamp(min=1e-12).sqrt().numpy()
+        edges = torch.from_numpy(np.stack([self.start, self.end]))
+        divergence = [
+            symmetric_divergence(self.nodes[i], self.moments[i], self.nodes[j], self.moments[j])
+            for i, j in torch.split(edges, _BATCH, dim=1)
+        ]
+        self.weight = torch.cat(divergence).clamp(min=1e-12).sqrt().numpy()
         # of the edges: the worse of their two nodes, until they are tested themselves
         self.violation = np.maximum(violation[kept][self.start], violation[kept][self.end])
         self.tested = np.full(len(self.start), not self.constraints)
