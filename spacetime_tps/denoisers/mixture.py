@@ -12,18 +12,22 @@ import torch
 from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.errors import GeometryError
 
+FACTORS = ("weights", "means", "axes", "variances", "floors")  # that define a mixture, as `from_factors` takes them
+
 
 class GaussianMixtureDenoiser:
     """Denoising distributions of q = Σ_k w_k N(m_k, C_k), each again a Gaussian mixture in closed form.
 
-    With C_k = U_k diag(c_k) U_kᵀ and s² = 1/SNR, component k of p(x|z) has weight
-    ∝ w_k N(y; m_k, C_k + s²), mean m_k + U_k [c/(c + s²)] U_kᵀ(y − m_k) and covariance U_k [c s²/(c + s²)] U_kᵀ.
+    Each covariance has variances c_k along its ``rank`` orthonormal axes, the columns of U_k, and one variance f_k, its
+    floor, in all directions normal to them: C_k = U_k diag(c_k) U_kᵀ + f_k (1 − U_k U_kᵀ). A full covariance has as
+    many axes as coordinates; with fewer no matrix of dimension × dimension is ever formed. With s² = 1/SNR, component
+    k of p(x|z) has weight ∝ w_k N(y; m_k, C_k + s²), mean m_k + C_k (C_k + s²)⁻¹ (y − m_k) and covariance
+    s² C_k (C_k + s²)⁻¹, diagonal in the same axes.
 
     Parameters
     ----------
@@ -33,6 +37,15 @@ class GaussianMixtureDenoiser:
     covariances : array, shape (components, dimension, dimension)
         Symmetric and positive semi-definite.
 
+    Attributes
+    ----------
+    weights : tensor, shape (components,)
+    means : tensor, shape (components, dimension)
+    variances : tensor, shape (components, rank)
+        Along the axes.
+    floors : tensor, shape (components,)
+        Variance of each direction normal to the axes.
+
     Raises
     ------
     GeometryError
@@ -41,27 +54,57 @@ class GaussianMixtureDenoiser:
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
         w, m, c = (np.asarray(array, dtype=np.float64) for array in (weights, means, covariances))
-        if m.ndim != 2 or 0 in m.shape or w.shape != m.shape[:1] or c.shape != (*m.shape, m.shape[1]):
-            raise GeometryError(f"mixture: weights {w.shape}, means {m.shape}, covariances {c.shape} do not fit")
-        for name, array in (("weights", w), ("means", m), ("covariances", c)):
-            if not np.isfinite(array).all():
-                raise GeometryError(f"mixture: {name} are not all finite")
-        if (w <= 0).any():
-            raise GeometryError("mixture: every weight must be positive")
+        _check({"weights": w, "means": m, "covariances": c}, c.shape == (*m.shape, *m.shape[-1:]))
         eigenvalues, eigenvectors = np.linalg.eigh(c)
         largest = np.abs(eigenvalues).max()
         if (eigenvalues < -1e-9 * largest).any() or np.abs(c - np.swapaxes(c, 1, 2)).max() > 1e-9 * largest:
             raise GeometryError("mixture: covariances must be symmetric and positive semi-definite")
+        self._hold(w, m, eigenvectors, eigenvalues.clip(min=0.0), np.zeros_like(w))
+
+    @classmethod
+    def from_factors(
+        cls, weights: ArrayLike, means: ArrayLike, axes: ArrayLike, variances: ArrayLike, floors: ArrayLike
+    ) -> GaussianMixtureDenoiser:
+        """The mixture whose covariances are given by axes, variances along them and the variance elsewhere.
+
+        Parameters
+        ----------
+        weights : array, shape (components,)
+        means : array, shape (components, dimension)
+        axes : array, shape (components, dimension, rank)
+            Orthonormal columns.
+        variances : array, shape (components, rank)
+        floors : array, shape (components,)
+
+        Raises
+        ------
+        GeometryError
+            As the class; also if axes are not orthonormal or a variance is negative.
+        """
+        w, m, u, c, f = (np.asarray(array, dtype=np.float64) for array in (weights, means, axes, variances, floors))
+        fits = u.shape[:-1] == m.shape and c.shape == (*m.shape[:1], *u.shape[-1:]) and f.shape == m.shape[:1]
+        _check({"weights": w, "means": m, "axes": u, "variances": c, "floors": f}, fits)
+        if (c < 0).any() or (f < 0).any():
+            raise GeometryError("mixture: variances and floors must not be negative")
+        if np.abs(np.swapaxes(u, 1, 2) @ u - np.eye(u.shape[2])).max(initial=0.0) > 1e-8:
+            raise GeometryError("mixture: the axes of each component must be orthonormal")
+        mixture = cls.__new__(cls)
+        mixture._hold(w, m, u, c, f)
+        return mixture
+
+    def _hold(self, w: np.ndarray, m: np.ndarray, axes: np.ndarray, variances: np.ndarray, floors: np.ndarray) -> None:
         self.weights = torch.from_numpy(w / w.sum())
-        self.means = torch.from_numpy(m)
-        self.covariances = torch.from_numpy(c)
-        self._variances = torch.from_numpy(eigenvalues.clip(min=0.0))  # (K, D)
-        # (D, K·D): one matrix product takes y to the eigenbases of all C_k, and one with its transpose takes it back
-        self._axes = torch.from_numpy(eigenvectors.transpose(1, 0, 2).reshape(m.shape[1], -1))
+        self.means = torch.from_numpy(m.copy())
+        self.variances = torch.from_numpy(variances.copy())
+        self.floors = torch.from_numpy(floors.copy())
+        # (D, K·rank): one matrix product takes y to the axes of all C_k, and one with its transpose takes it back
+        self._axes = torch.from_numpy(axes.transpose(1, 0, 2).reshape(m.shape[1], -1).copy())
         self._centre = self.weights @ self.means
+        # of m_k − centre: along the axes of C_k (K, rank), and the part normal to them (K, D)
         shifted = self.means - self._centre
-        self._offset = torch.from_numpy(np.einsum("kd,kde->ke", shifted.numpy(), eigenvectors))
-        self._shifted, self._square = shifted, (shifted**2).sum(-1)
+        self._offset = torch.einsum("kd,kdr->kr", shifted, self.axes)
+        self._normal = shifted - torch.einsum("kdr,kr->kd", self.axes, self._offset)
+        self._normal_square = (self._normal**2).sum(-1)
 
     @property
     def dimension(self) -> int:
@@ -78,54 +121,85 @@ class GaussianMixtureDenoiser:
         """Number of Gaussians."""
         return int(self.means.shape[0])
 
-    def _in_eigenbases(self, y: Tensor) -> Tensor:
-        """U_kᵀ(y − m_k), shape (B, K, D)."""
-        return ((y - self._centre) @ self._axes).reshape(len(y), self.components, self.dimension) - self._offset
+    @property
+    def rank(self) -> int:
+        """Number of axes of each covariance; the dimension if they are full."""
+        return int(self.variances.shape[1])
 
-    def _posterior(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log of w_k ∫ N(x; m_k, C_k) exp(−SNR/2 |x−y|²) dx (B, K), U_kᵀ(y − m_k) (B, K, D), c + s² (B, K, D)."""
-        spread = torch.exp(-log_snr)[:, None, None]
-        u = self._in_eigenbases(y)
-        total = self._variances + spread
-        log_weight = (
-            self.weights.log() - 0.5 * (u**2 / total + total.log()).sum(-1) - 0.5 * self.dimension * log_snr[:, None]
-        )
-        return log_weight, u, total
+    @property
+    def axes(self) -> Tensor:
+        """Orthonormal axes, shape (components, dimension, rank)."""
+        return self._axes.reshape(self.dimension, self.components, self.rank).transpose(0, 1)
+
+    @property
+    def covariances(self) -> Tensor:
+        """C_k, shape (components, dimension, dimension); formed here, and nowhere else."""
+        along = (self.axes * (self.variances - self.floors[:, None])[:, None]) @ self.axes.mT
+        return along + self.floors[:, None, None] * torch.eye(self.dimension, dtype=torch.float64)
+
+    def _project(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ỹ = y − centre (B, D), U_kᵀỹ and U_kᵀ(y − m_k) (B, K, rank)."""
+        y = y.reshape(-1, self.dimension) - self._centre
+        along = (y @ self._axes).reshape(len(y), self.components, self.rank)
+        return y, along, along - self._offset
+
+    def _blurred(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """Variances (B, K, rank) and floors (B, K) of C_k + s²."""
+        spread = torch.exp(-log_snr.reshape(-1, 1))
+        return self.variances + spread[..., None], self.floors + spread
+
+    def _log_weight(self, y: Tensor, along: Tensor, u: Tensor, variances: Tensor, floors: Tensor) -> Tensor:
+        """log w_k N(y; m_k, ·) + (D/2) log 2π of a projected y, for such variances and floors; shape (B, K)."""
+        exponent = (u**2 / variances + variances.log()).sum(-1)
+        if self.rank < self.dimension:
+            normal = (y**2).sum(-1, keepdim=True) - (along**2).sum(-1) - 2 * y @ self._normal.T + self._normal_square
+            exponent = exponent + normal / floors + (self.dimension - self.rank) * floors.log()
+        return self.weights.log() - 0.5 * exponent
 
     def moments(self, y: Tensor, log_snr: Tensor) -> Moments:
-        """Mean and variance of p(x|z); see :class:`Denoiser`."""
-        shape = log_snr.shape
-        y, log_snr = y.reshape(-1, self.dimension), log_snr.reshape(-1)
-        log_weight, u, total = self._posterior(y, log_snr)
-        r = torch.softmax(log_weight, dim=-1)
-        gain = self._variances / total
-        shift = gain * u  # of each component's mean, in its eigenbasis
-        mean = r @ self._shifted + (r[..., None] * shift).flatten(1) @ self._axes.T  # about the centre
-        within = gain.sum(-1) * torch.exp(-log_snr)[:, None]
-        square = self._square + (shift * (shift + 2 * self._offset)).sum(-1)  # of each component's mean
+        """Mean and variance of p(x|z); see :class:`Denoiser`.
+
+        About the centre the mean of component k is (1 − b) t + b ỹ, with b = f/(f + s²) and
+        t = m_k + U_k [(c − f)/(c + s²)] U_kᵀ(y − m_k).
+        """
+        shape, spread = log_snr.shape, torch.exp(-log_snr.reshape(-1, 1))
+        y, along, u = self._project(y)
+        variances, floors = self._blurred(log_snr)
+        r = torch.softmax(self._log_weight(y, along, u, variances, floors), dim=-1)
+        gain = (self.variances - self.floors[:, None]) / variances
+        t = self._offset + gain * u  # along the axes
+        b = self.floors / floors
+        own = r * (1 - b)
+        mean = own @ self._normal + (own[..., None] * t).flatten(1) @ self._axes.T + (r * b).sum(-1, keepdim=True) * y
+        within = spread * ((1 - b) * gain.sum(-1) + b * self.dimension)
+        t_square = self._normal_square + (t**2).sum(-1)
+        t_y = y @ self._normal.T + (t * along).sum(-1)
+        square = (1 - b) ** 2 * t_square + 2 * b * (1 - b) * t_y + b**2 * (y**2).sum(-1, keepdim=True)
         variance = (r * (within + square)).sum(-1) - (mean**2).sum(-1)
         return Moments((mean + self._centre).reshape(*shape, self.dimension), variance.reshape(shape))
 
     def log_normalizer(self, y: Tensor, log_snr: Tensor) -> Tensor:
         """log ∫ q(x) exp(−SNR/2 |x − y|²) dx; see :class:`Denoiser`."""
-        log_weight, _, _ = self._posterior(y.reshape(-1, self.dimension), log_snr.reshape(-1))
-        return torch.logsumexp(log_weight, dim=-1).reshape(log_snr.shape)
+        log_weight = self._log_weight(*self._project(y), *self._blurred(log_snr))
+        return torch.logsumexp(log_weight, dim=-1).reshape(log_snr.shape) - 0.5 * self.dimension * log_snr
+
+    def component_log_densities(self, x: Tensor) -> Tensor:
+        """log w_k N(x; m_k, C_k), shape (..., components); the covariances must not be singular."""
+        log_weight = self._log_weight(*self._project(x), self.variances, self.floors)
+        return log_weight.reshape(*x.shape[:-1], -1) - 0.5 * self.dimension * math.log(2 * math.pi)
 
     def log_density(self, x: Tensor) -> Tensor:
         """log q(x), shape (...); the covariances must not be singular."""
-        points = x.reshape(-1, self.dimension)
-        u = self._in_eigenbases(points)
-        exponent = (u**2 / self._variances + self._variances.log()).sum(-1) + self.dimension * math.log(2 * math.pi)
-        return torch.logsumexp(self.weights.log() - 0.5 * exponent, dim=-1).reshape(x.shape[:-1])
+        return torch.logsumexp(self.component_log_densities(x), dim=-1)
 
     def save(self, path: Path, description: dict[str, object]) -> None:
-        """Write weights, means and covariances as safetensors, with a JSON description inside."""
-        tensors = {"weights": self.weights, "means": self.means, "covariances": self.covariances}
+        """Write weights, means and factors of the covariances as safetensors, with a JSON description inside."""
+        tensors = {name: getattr(self, name).contiguous() for name in FACTORS}
         save_file(tensors, path, metadata={"kind": "gaussian_mixture", "description": json.dumps(description)})
 
     @classmethod
     def load(cls, path: Path) -> tuple[GaussianMixtureDenoiser, dict[str, object]]:
-        """Denoiser and description written by :meth:`save`.
+        """Denoiser and description written by :meth:`save`; files with whole covariances, as older ones, are read too.
 
         Raises
         ------
@@ -137,11 +211,13 @@ class GaussianMixtureDenoiser:
                 metadata = file.metadata() or {}
                 if metadata.get("kind") != "gaussian_mixture":
                     raise KeyError("it does not hold a Gaussian mixture")
-                arrays = [file.get_tensor(name) for name in ("weights", "means", "covariances")]
+                whole = "covariances" in file.keys()  # noqa: SIM118
+                names = ("weights", "means", "covariances") if whole else FACTORS
+                arrays = [file.get_tensor(name) for name in names]
                 description = json.loads(metadata["description"])
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
-        return cls(*arrays), description
+        return (cls(*arrays) if whole else cls.from_factors(*arrays)), description
 
     @classmethod
     def wiener(cls, samples: ArrayLike, weights: ArrayLike | None = None) -> GaussianMixtureDenoiser:
@@ -153,108 +229,32 @@ class GaussianMixtureDenoiser:
         return cls([1.0], mean[None], (((x - mean) * w[:, None]).T @ (x - mean))[None])
 
 
-def fit_mixture(
-    samples: ArrayLike,
-    components: int,
-    *,
-    weights: ArrayLike | None = None,
-    shrinkage: float = 8.0,
-    seed: int = 0,
-    tolerance: float = 1e-4,
-    max_iterations: int = 200,
-) -> tuple[GaussianMixtureDenoiser, int]:
-    """Fit a Gaussian mixture to weighted samples by expectation maximisation.
-
-    Covariances are maximum-a-posteriori: each component's scatter is joined by ``shrinkage`` pseudo-samples of the
-    pooled within-component covariance of the k-means start (an inverse-Wishart prior), so that components with few
-    samples stay well conditioned.
-
-    Parameters
-    ----------
-    samples : array, shape (n, dimension)
-    components : int
-    weights : array, shape (n,), optional
-        Frame weights; they are scaled to sum to the effective sample size (Σw)²/Σw².
-    shrinkage : float
-    seed : int
-        Of the k-means start.
-    tolerance : float
-        Convergence of the mean log-likelihood per sample, in nats.
-    max_iterations : int
-
-    Returns
-    -------
-    denoiser : GaussianMixtureDenoiser
-    iterations : int
-
-    Raises
-    ------
-    GeometryError
-        If there are fewer samples than components, or samples or weights are not finite.
-    """
-    x = np.asarray(samples, dtype=np.float64)
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if x.ndim != 2 or components < 1 or shrinkage < 0:
-        raise GeometryError(
-            f"a mixture needs samples of shape (n, dimension), at least one component and shrinkage ≥ 0; got samples "
-            f"{x.shape}, {components} components, shrinkage {shrinkage}"
-        )
-    if not np.isfinite(x).all():
-        raise GeometryError(f"sample {int(np.argmin(np.isfinite(x).all(axis=1)))} is not finite")
-    if w.shape != (len(x),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
-        raise GeometryError(f"frame weights must be {len(x)} finite numbers, none negative and not all zero")
-    if (w > 0).sum() < 2 * components:
-        raise GeometryError(
-            f"{(w > 0).sum()} samples are too few for {components} Gaussians; sample more or ask for fewer"
-        )
-    w = w * w.sum() / (w**2).sum()  # sums to the effective sample size
-    dimension = x.shape[1]
-    centre = np.average(x, axis=0, weights=w)
-    x = x - centre
-
-    start = KMeans(components, n_init=1, random_state=seed).fit_predict(x, sample_weight=w)
-    r = np.eye(components)[start]
-    pooled = None
-    previous = -np.inf
-    for iteration in range(1, max_iterations + 1):  # noqa: B007
-        rw = r * w[:, None]
-        mass = rw.sum(0) + 1e-10
-        means = (rw.T @ x) / mass[:, None]
-        scatter = np.stack([(x * rw[:, k, None]).T @ x for k in range(components)])
-        scatter -= mass[:, None, None] * np.einsum("ki,kj->kij", means, means)
-        if pooled is None:
-            pooled = scatter.sum(0) / mass.sum()
-            if np.trace(pooled) <= 0:
-                raise GeometryError(
-                    "all samples of each component are the same; sample more, or ask for fewer Gaussians"
-                )
-            pooled += 1e-6 * np.trace(pooled) / dimension * np.eye(dimension)
-        strength = max(shrinkage, 1e-6)
-        covariances = (scatter + strength * pooled) / (mass + strength)[:, None, None]
-        log_joint = np.log(mass / mass.sum()) + _log_gaussian(x, means, covariances)
-        top = log_joint.max(1, keepdims=True)
-        log_density = top[:, 0] + np.log(np.exp(log_joint - top).sum(1))
-        r = np.exp(log_joint - log_density[:, None])
-        likelihood = float(np.average(log_density, weights=w))
-        if likelihood - previous < tolerance:
-            break
-        previous = likelihood
-    return GaussianMixtureDenoiser(mass / mass.sum(), means + centre, covariances), iteration
-
-
 def average_mixtures(mixtures: Sequence[GaussianMixtureDenoiser]) -> GaussianMixtureDenoiser:
-    """The mixture whose density is the mean of the given ones': fits from different starts err in different places."""
-    return GaussianMixtureDenoiser(
-        torch.cat([mixture.weights for mixture in mixtures]),
-        torch.cat([mixture.means for mixture in mixtures]),
-        torch.cat([mixture.covariances for mixture in mixtures]),
-    )
+    """The mixture whose density is the mean of the given ones': fits from different starts err in different places.
+
+    Those of lower rank get more axes, along which their variance is their floor.
+    """
+    rank = max(mixture.rank for mixture in mixtures)
+    factors = zip(*(_factors_at_rank(mixture, rank) for mixture in mixtures), strict=True)
+    return GaussianMixtureDenoiser.from_factors(*(torch.cat(parts) for parts in factors))
 
 
-def _log_gaussian(x: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """Log density of each sample under each Gaussian, shape (n, components)."""
-    result = np.empty((len(x), len(means)))
-    for k, (mean, factor) in enumerate(zip(means, np.linalg.cholesky(covariances), strict=True)):
-        whitened = np.linalg.solve(factor, (x - mean).T)
-        result[:, k] = -0.5 * (whitened**2).sum(0) - np.log(np.diag(factor)).sum()
-    return np.asarray(result - 0.5 * x.shape[1] * math.log(2 * math.pi))
+def _factors_at_rank(mixture: GaussianMixtureDenoiser, rank: int) -> tuple[Tensor, ...]:
+    axes, variances = mixture.axes, mixture.variances
+    if mixture.rank < rank:
+        normal = torch.linalg.qr(axes, mode="complete").Q[..., mixture.rank : rank]
+        axes = torch.cat([axes, normal], dim=-1)
+        variances = torch.cat([variances, mixture.floors[:, None].expand(-1, rank - mixture.rank)], dim=-1)
+    return mixture.weights, mixture.means, axes, variances, mixture.floors
+
+
+def _check(arrays: dict[str, np.ndarray], shapes_fit: bool) -> None:
+    weights, means = arrays["weights"], arrays["means"]
+    if not shapes_fit or means.ndim != 2 or 0 in means.shape or weights.shape != means.shape[:1]:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise GeometryError(f"mixture: {shapes} do not fit")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise GeometryError(f"mixture: {name} are not all finite")
+    if (weights <= 0).any():
+        raise GeometryError("mixture: every weight must be positive")

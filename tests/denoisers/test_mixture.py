@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from spacetime_tps.denoisers import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.mixture import fit_mixture
+from spacetime_tps.denoisers import GaussianMixtureDenoiser, average_mixtures
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime.family import Points, moments_at, symmetric_divergence
 
@@ -19,6 +18,19 @@ def random_mixture(dimension: int, components: int, seed: int) -> GaussianMixtur
     covariances = 0.3 * factors @ np.swapaxes(factors, 1, 2) / dimension + 0.02 * np.eye(dimension)
     means = 1.5 * rng.normal(size=(components, dimension))
     return GaussianMixtureDenoiser(rng.uniform(0.2, 1, components), means, covariances)
+
+
+def random_low_rank(dimension: int, components: int, rank: int, seed: int) -> GaussianMixtureDenoiser:
+    rng = np.random.default_rng(seed)
+    axes, _ = np.linalg.qr(rng.normal(size=(components, dimension, rank)))
+    variances = rng.uniform(0.01, 0.6, (components, rank))  # some below the floor
+    floors, means = rng.uniform(0.02, 0.1, components), 1.5 * rng.normal(size=(components, dimension))
+    return GaussianMixtureDenoiser.from_factors(rng.uniform(0.2, 1, components), means, axes, variances, floors)
+
+
+def dense(mixture: GaussianMixtureDenoiser) -> GaussianMixtureDenoiser:
+    """The same with full covariances."""
+    return GaussianMixtureDenoiser(mixture.weights, mixture.means, mixture.covariances)
 
 
 def random_points(dimension: int, count: int, seed: int, low: float = -3.0, high: float = 4.0) -> Points:
@@ -94,10 +106,19 @@ def test_derivative_by_log_snr_is_the_misfit(dimension):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(dimension=st.integers(1, 5), components=st.integers(1, 6), seed=st.integers(0, 10**6), high=st.floats(-3.0, 9.0))
-def test_log_partition_is_convex(dimension, components, seed, high):
+@given(
+    dimension=st.integers(1, 5),
+    components=st.integers(1, 6),
+    rank=st.none() | st.integers(0, 4),
+    seed=st.integers(0, 10**6),
+    high=st.floats(-3.0, 9.0),
+)
+def test_log_partition_is_convex(dimension, components, rank, seed, high):
     """J = (η_a − η_b)·(∇ψ_a − ∇ψ_b) ≥ 0; the tolerance is the rounding of its largest term, SNR |y − x̂|²."""
-    mixture = random_mixture(dimension, components, seed)
+    if rank is None:
+        mixture = random_mixture(dimension, components, seed)
+    else:
+        mixture = random_low_rank(dimension, components, min(rank, dimension), seed)
     a = random_points(dimension, 30, seed + 1, high=high + 0.1)
     b = random_points(dimension, 30, seed + 2, high=high + 0.1)
     at_a, at_b = moments_at(mixture, a), moments_at(mixture, b)
@@ -167,6 +188,92 @@ def test_log_density_integrates_to_one():
     np.testing.assert_allclose(mixture.log_density(x).exp(), density(mixture, x.numpy()), atol=1e-12)
 
 
+class TestLowRank:
+    """Against the same mixture with full covariances, whose axes span everything."""
+
+    def test_covariances_are_those_of_the_factors(self):
+        mixture = random_low_rank(4, 2, 2, seed=20)
+        for k in range(2):
+            u, c, f = mixture.axes[k].numpy(), mixture.variances[k].numpy(), float(mixture.floors[k])
+            expected = u @ np.diag(c) @ u.T + f * (np.eye(4) - u @ u.T)
+            np.testing.assert_allclose(mixture.covariances[k], expected, rtol=0, atol=1e-15)
+
+    @pytest.mark.parametrize("dimension, rank", [(1, 0), (2, 1), (5, 0), (5, 3), (40, 6), (40, 40)])
+    def test_agrees_with_full_covariances(self, dimension, rank):
+        mixture, points = random_low_rank(dimension, 4, rank, seed=21), random_points(dimension, 20, seed=22, high=9.0)
+        full = dense(mixture)
+        assert (mixture.rank, full.rank) == (rank, dimension)
+        moments, expected = (q.moments(points.y, points.log_snr) for q in (mixture, full))
+        torch.testing.assert_close(moments.mean, expected.mean, rtol=0, atol=1e-10)
+        torch.testing.assert_close(moments.variance, expected.variance, rtol=1e-10, atol=1e-12)
+        for one, two in (
+            (mixture.log_normalizer(points.y, points.log_snr), full.log_normalizer(points.y, points.log_snr)),
+            (mixture.log_density(points.y), full.log_density(points.y)),
+        ):
+            torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+    def test_gradients_agree_with_those_of_full_covariances(self):
+        mixture, points = random_low_rank(6, 3, 2, seed=23), random_points(6, 5, seed=24)
+
+        def derivatives(q: GaussianMixtureDenoiser) -> list[torch.Tensor]:
+            """First and second derivatives of a function of everything that a mixture answers."""
+            at = points.y.clone().requires_grad_(), points.log_snr.clone().requires_grad_()
+            moments = q.moments(*at)
+            total = (moments.mean**3).sum() + moments.variance.sum() + q.log_normalizer(*at).sum()
+            first = torch.autograd.grad(total, at, create_graph=True)
+            return [*first, *torch.autograd.grad(sum((d**2).sum() for d in first), at)]
+
+        for one, two in zip(derivatives(mixture), derivatives(dense(mixture)), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+    def test_moves_and_turns_with_the_coordinates(self):
+        """Also far from the origin: what is lost is the rounding of the coordinates themselves, 1e4 × 2e-16."""
+        mixture, points = random_low_rank(5, 3, 2, seed=25), random_points(5, 20, seed=26)
+        rotation = torch.from_numpy(np.linalg.qr(np.random.default_rng(27).normal(size=(5, 5)))[0])
+        moved = GaussianMixtureDenoiser.from_factors(
+            mixture.weights,
+            mixture.means @ rotation.T + 1e4,
+            rotation @ mixture.axes,
+            mixture.variances,
+            mixture.floors,
+        )
+        before = mixture.moments(points.y, points.log_snr)
+        after = moved.moments(points.y @ rotation.T + 1e4, points.log_snr)
+        torch.testing.assert_close(after.mean, before.mean @ rotation.T + 1e4, rtol=0, atol=1e-9)
+        torch.testing.assert_close(after.variance, before.variance, rtol=1e-9, atol=0)
+
+    def test_never_forms_a_matrix_of_dimension_by_dimension(self):
+        """It would take 80 GB. One axis of variance 3 and floor 0.5: Wiener gains along it and elsewhere."""
+        dimension, axis = 100_000, torch.zeros(1, 100_000, 1).double()
+        axis[0, 7] = 1
+        mixture = GaussianMixtureDenoiser.from_factors([1.0], torch.zeros(1, dimension), axis, [[3.0]], [0.5])
+        moments = mixture.moments(torch.ones(1, dimension).double(), torch.zeros(1).double())
+        expected = torch.full((dimension,), 0.5 / 1.5).double()
+        expected[7] = 3 / 4
+        torch.testing.assert_close(moments.mean[0], expected)
+        torch.testing.assert_close(moments.variance, expected.sum(0, keepdim=True))
+
+    def test_singular_floors_keep_gradients_finite(self):
+        mixture = GaussianMixtureDenoiser.from_factors([1.0], [[0.0, 0.0]], [[[0.6], [0.8]]], [[2.0]], [0.0])
+        y = torch.tensor([[5.0, -3.0]]).double().requires_grad_()
+        log_snr = torch.tensor([6.0]).double().requires_grad_()
+        moments = mixture.moments(y, log_snr)
+        torch.testing.assert_close(moments.mean @ torch.tensor([-0.8, 0.6]).double(), torch.zeros(1).double())
+        torch.testing.assert_close(moments.variance, 1 / (0.5 + log_snr.exp()), rtol=1e-12, atol=0)
+        total = moments.mean.sum() + moments.variance.sum() + mixture.log_normalizer(y, log_snr).sum()
+        assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(total, (y, log_snr)))
+
+
+@pytest.mark.parametrize("ranks", [(2, 2), (0, 3), (1, 3, 5)])
+def test_average_has_the_mean_density(ranks):
+    mixtures = [random_low_rank(5, 2 + rank, rank, seed=30 + rank) for rank in ranks]
+    average = average_mixtures(mixtures)
+    assert average.rank == max(ranks)
+    x = random_points(5, 30, seed=31).y
+    expected = torch.stack([mixture.log_density(x).exp() for mixture in mixtures]).mean(0)
+    torch.testing.assert_close(average.log_density(x).exp(), expected, rtol=1e-10, atol=0)
+
+
 class TestFiles:
     def test_round_trip_is_exact(self, tmp_path):
         mixture = random_mixture(4, 3, seed=13)
@@ -180,6 +287,23 @@ class TestFiles:
         points = random_points(4, 5, seed=14)
         before, after = (m.moments(points.y, points.log_snr) for m in (mixture, loaded))
         torch.testing.assert_close(before.mean, after.mean, rtol=1e-14, atol=1e-14)
+
+    def test_low_rank_round_trip_is_exact_and_small(self, tmp_path):
+        mixture = random_low_rank(50, 3, 2, seed=15)
+        mixture.save(tmp_path / "model.safetensors", {})
+        assert (tmp_path / "model.safetensors").stat().st_size < 8 * 3 * 50 * 4 + 1000
+        loaded, _ = GaussianMixtureDenoiser.load(tmp_path / "model.safetensors")
+        for name in ("means", "axes", "variances", "floors"):
+            assert torch.equal(getattr(loaded, name), getattr(mixture, name))
+
+    def test_files_with_whole_covariances_are_read(self, tmp_path):
+        mixture = random_mixture(4, 3, seed=16)
+        tensors = {name: getattr(mixture, name) for name in ("weights", "means", "covariances")}
+        metadata = {"kind": "gaussian_mixture", "description": '{"samples": 12}'}
+        save_file(tensors, tmp_path / "old.safetensors", metadata=metadata)
+        loaded, description = GaussianMixtureDenoiser.load(tmp_path / "old.safetensors")
+        assert description == {"samples": 12}
+        torch.testing.assert_close(loaded.covariances, mixture.covariances, rtol=0, atol=1e-14)
 
     @pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
     def test_truncated_file_is_refused(self, tmp_path, kept):
@@ -227,100 +351,25 @@ def test_constructor_refuses(weights, means, covariances, message):
         GaussianMixtureDenoiser(weights, means, covariances)
 
 
-def two_clusters(count: int, seed: int) -> np.ndarray:
-    """30 % at (−2, 0), 70 % at (2, 1); eight standard deviations apart, so that labels are unambiguous."""
-    rng = np.random.default_rng(seed)
-    first = rng.random(count) < 0.3
-    return np.where(first[:, None], [-2.0, 0.0], [2.0, 1.0]) + rng.normal(size=(count, 2)) * [0.5, 0.2]
-
-
-def sorted_parameters(mixture: GaussianMixtureDenoiser) -> list[np.ndarray]:
-    order = mixture.means[:, 0].argsort()
-    return [array[order].numpy() for array in (mixture.weights, mixture.means, mixture.covariances)]
-
-
-def assert_same_mixture(a: GaussianMixtureDenoiser, b: GaussianMixtureDenoiser, tolerance: float) -> None:
-    for one, two in zip(sorted_parameters(a), sorted_parameters(b), strict=True):
-        np.testing.assert_allclose(one, two, rtol=0, atol=tolerance)
-
-
-class TestFit:
-    def test_recovers_a_known_mixture(self):
-        """Within four standard errors of the maximum-likelihood estimates of separated components."""
-        count = 4000
-        fitted, _ = fit_mixture(two_clusters(count, seed=0), 2, shrinkage=0.0)
-        weights, means, covariances = sorted_parameters(fitted)
-        true_weights, deviations = np.array([0.3, 0.7]), np.array([0.5, 0.2])
-        members = count * true_weights[:, None]
-        assert np.all(np.abs(weights - true_weights) < 4 * np.sqrt(0.3 * 0.7 / count))
-        assert np.all(np.abs(means - [[-2, 0], [2, 1]]) < 4 * deviations / np.sqrt(members))
-        variances = np.diagonal(covariances, axis1=1, axis2=2)
-        assert np.all(np.abs(variances - deviations**2) < 4 * deviations**2 * np.sqrt(2 / members))
-        assert np.all(np.abs(covariances[:, 0, 1]) < 4 * deviations.prod() / np.sqrt(members[:, 0]))
-
-    def test_is_the_same_for_the_same_seed_and_moves_with_the_samples(self):
-        samples = two_clusters(500, seed=1)
-        fitted, iterations = fit_mixture(samples, 2)
-        again, iterations_again = fit_mixture(samples, 2)
-        assert torch.equal(fitted.means, again.means)
-        assert iterations == iterations_again
-        shift = torch.tensor([10.0, -3.0], dtype=torch.float64)
-        shifted, _ = fit_mixture(samples + shift.numpy(), 2)
-        moved = GaussianMixtureDenoiser(fitted.weights, fitted.means + shift, fitted.covariances)
-        assert_same_mixture(shifted, moved, 1e-10)
-
-    @pytest.mark.parametrize("shrinkage", [0.0, 20.0])
-    def test_integer_weights_are_copies_up_to_the_effective_sample_size(self, shrinkage):
-        """Masses are scaled by ESS/Σw, so the prior of ``shrinkage`` pseudo-samples weighs Σw/ESS times as much."""
-        samples = two_clusters(300, seed=2)
-        weights = np.random.default_rng(3).integers(1, 5, 300)
-        effective = weights.sum() ** 2 / (weights**2).sum()
-        copies, _ = fit_mixture(np.repeat(samples, weights, axis=0), 2, shrinkage=shrinkage)
-        scaled = shrinkage * effective / weights.sum()
-        weighted, _ = fit_mixture(samples, 2, weights=weights, shrinkage=scaled)
-        assert_same_mixture(copies, weighted, 1e-8)
-        if shrinkage:  # and unscaled it is not the same: frame weights make the data worth less
-            unscaled, _ = fit_mixture(samples, 2, weights=weights, shrinkage=shrinkage)
-            difference = sorted_parameters(unscaled)[2] - sorted_parameters(copies)[2]
-            assert np.abs(difference).max() > 1e-4
-
-    def test_the_scale_of_the_weights_does_not_matter(self):
-        samples, weights = two_clusters(300, seed=4), np.random.default_rng(5).random(300)
-        one, _ = fit_mixture(samples, 2, weights=weights)
-        other, _ = fit_mixture(samples, 2, weights=1e-6 * weights)
-        assert_same_mixture(one, other, 1e-10)
-
-    def test_samples_of_zero_weight_are_ignored(self):
-        samples = two_clusters(300, seed=6)
-        outliers = np.full((30, 2), 50.0)
-        weights = np.r_[np.ones(300), np.zeros(30)]
-        fitted, _ = fit_mixture(np.vstack([samples, outliers]), 2, weights=weights)
-        without, _ = fit_mixture(samples, 2)
-        assert_same_mixture(fitted, without, 1e-8)
-
-    def test_shrinkage_pulls_covariances_to_the_pooled_one(self):
-        samples = two_clusters(60, seed=7)
-        samples[:, 1] *= np.where(samples[:, 0] > 0, 3.0, 1.0)  # so that the two differ
-        difference = {}
-        for shrinkage in (0.0, 1e6):
-            _, _, covariances = sorted_parameters(fit_mixture(samples, 2, shrinkage=shrinkage)[0])
-            difference[shrinkage] = np.abs(covariances[0] - covariances[1]).max()
-        assert difference[0.0] > 0.1
-        assert difference[1e6] < 1e-4
-
-    @pytest.mark.parametrize(
-        "weights", [np.ones(9), -np.ones(10), np.zeros(10), np.full(10, np.nan)], ids=["few", "neg", "zero", "nan"]
-    )
-    def test_refuses_weights(self, weights):
-        with pytest.raises(GeometryError, match="frame weights must be 10 finite numbers"):
-            fit_mixture(two_clusters(10, seed=8), 2, weights=weights)
-
-    def test_refuses_too_few_samples(self):
-        with pytest.raises(GeometryError, match="9 samples are too few for 5 Gaussians"):
-            fit_mixture(two_clusters(9, seed=9), 5)
-
-    def test_names_the_sample_that_is_not_finite(self):
-        samples = two_clusters(20, seed=10)
-        samples[[7, 12], 1] = np.nan, np.inf
-        with pytest.raises(GeometryError, match="sample 7 is not finite"):
-            fit_mixture(samples, 2)
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"axes": np.ones((1, 3, 1))}, "do not fit"),
+        ({"variances": [[1.0, 1.0]]}, "do not fit"),
+        ({"floors": [1.0, 1.0]}, "do not fit"),
+        ({"weights": [1.0, 1.0]}, "do not fit"),
+        ({"means": [1.0, 1.0]}, "do not fit"),
+        ({"weights": [0.0]}, "every weight must be positive"),
+        ({"means": [[0.0, np.inf]]}, "means are not all finite"),
+        ({"axes": [[[np.nan], [1.0]]]}, "axes are not all finite"),
+        ({"variances": [[-1.0]]}, "variances and floors must not be negative"),
+        ({"floors": [-1.0]}, "variances and floors must not be negative"),
+        ({"axes": [[[0.6], [0.6]]]}, "must be orthonormal"),
+        ({"axes": [[[0.0], [0.0]]]}, "must be orthonormal"),
+    ],
+)
+def test_factors_are_refused(changed, message):
+    factors = {"weights": [1.0], "means": [[0.0, 0.0]], "axes": [[[0.6], [0.8]]], "variances": [[1.0]], "floors": [0.1]}
+    GaussianMixtureDenoiser.from_factors(**factors)
+    with pytest.raises(GeometryError, match=message):
+        GaussianMixtureDenoiser.from_factors(**(factors | changed))
