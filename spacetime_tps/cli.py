@@ -78,10 +78,11 @@ def run(
     except KeyboardInterrupt as error:
         console.print(f"interrupted; finished stages are kept, go on with --resume (in {output})")
         raise typer.Exit(130) from error
-    _print_summary(console, summary, output)
+    (_print_surface_summary if summary.get("kind") == "surface" else _print_summary)(console, summary)
+    console.print(f"results in {output}", soft_wrap=True)
 
 
-def _print_summary(console: Console, summary: dict[str, dict], output: Path) -> None:  # type: ignore[type-arg]
+def _print_summary(console: Console, summary: dict[str, dict]) -> None:  # type: ignore[type-arg]
     table = Table("curve", "hits %", "RMSD Å", "ETS kJ/mol", title="annealed paths")
     rows = {"low-variance geodesic": summary["paths"], "region-avoiding": summary["paths_region_avoiding"]}
     for name, figures in (rows | summary["baselines"]).items():
@@ -99,7 +100,24 @@ def _print_summary(console: Console, summary: dict[str, dict], output: Path) -> 
         f"{reactive['reactive']} reactive trajectories from {reactive['shots']} shots; "
         f"{summary['energy_evaluations']['total']:,} energy evaluations, {summary['wall_seconds']['total']:.0f} s"
     )
-    console.print(f"results in {output}", soft_wrap=True)
+
+
+def _print_surface_summary(console: Console, summary: dict[str, dict]) -> None:  # type: ignore[type-arg]
+    table = Table("curve", "reached B %", "through the channel %", "MaxEnergy", title="annealed paths")
+    for name, figures in ({"low-variance geodesic": summary["paths"]} | summary["baselines"]).items():
+        if figures:
+            channel = figures["through_channel_percentage"]
+            table.add_row(
+                name.replace("_", " "),
+                f"{figures['reached_b_percentage']:.1f}",
+                "–" if channel is None else f"{channel:.1f}",
+                _plus_minus(figures["max_energy_on_segments"], 1),
+            )
+    console.print(table)
+    console.print(
+        f"{summary['energy_evaluations']['annealing']:,} energy evaluations and "
+        f"{summary['energy_evaluations']['measuring']:,} between steps, {summary['wall_seconds']['total']:.0f} s"
+    )
 
 
 def _plus_minus(figure: dict[str, float | None], digits: int) -> str:

@@ -7,9 +7,9 @@ command line; ``config.yaml`` in the output directory has every value as it was 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from spacetime_tps.units import Area, In, InverseArea, Length, Rate, Temperature, Time
 
@@ -125,6 +125,30 @@ class CartesianSettings(Settings):
     )
 
 
+class TorsionSettings(Settings):
+    """Latent coordinates: (cos θ, sin θ) of dihedrals. SNR and variances of these have no unit."""
+
+    kind: Literal["torsions"] = "torsions"
+    dihedrals: tuple[str | tuple[int, int, int, int], ...] = Field(
+        ("phi", "psi"),
+        min_length=1,
+        description="phi, psi, omega, chi1 … chi4 (every such dihedral of the molecule), collective variables, or four "
+        "atoms (0-based)",
+    )
+
+
+def spelled_out(coordinates: Any) -> Any:
+    """``coordinates: torsions`` as ``{kind: torsions}``; a section without ``kind`` is Cartesian."""
+    if isinstance(coordinates, str):
+        return {"kind": coordinates}
+    return {"kind": "cartesian"} | coordinates if isinstance(coordinates, dict) else coordinates
+
+
+CoordinatesSettings = Annotated[
+    Annotated[CartesianSettings | TorsionSettings, Field(discriminator="kind")], BeforeValidator(spelled_out)
+]
+
+
 def _check_frames_left(length: float, frame_interval: float, discard: float) -> None:
     last = round(length / frame_interval) * frame_interval
     if last <= discard:
@@ -213,6 +237,8 @@ class MixtureSettings(Settings):
     components: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
         (8, 16, 24), min_length=1, description="of one fit: candidates; the held-out likelihood chooses"
     )
+    covariance: Literal["full", "low_rank", "shrunk"] = Field("full", description="of the Gaussians of positions")
+    rank: int = Field(16, ge=1, description="axes of each low-rank covariance")
     fits: int = Field(3, ge=1, le=100, description="fits from different starts, whose average is the model")
     shrinkage: float = Field(
         24.0, ge=0, description="pseudo-counts of the pooled covariance in each component's covariance"
@@ -237,6 +263,13 @@ class RegionSettings(Settings):
     radius: str
     snr: Annotated[InverseArea, Positive] = 20000.0
     divergence: float = Field(40.0, gt=0)
+
+
+class TorsionRegionSettings(RegionSettings):
+    """The same for torsions."""
+
+    snr: Annotated[float, Positive] = 400.0
+    divergence: float = Field(25.0, gt=0)
 
 
 class GeodesicSettings(Settings):
@@ -266,6 +299,16 @@ class GeodesicSettings(Settings):
         return self
 
 
+class TorsionGeodesicSettings(GeodesicSettings):
+    """The same for torsions."""
+
+    end_snr: Annotated[float, Positive] = Field(200.0, description="signal-to-noise ratio at both ends")
+    snr_bounds: tuple[Annotated[float, Positive], Annotated[float, Positive]] = (0.1, 2000.0)
+    variance_bound: Annotated[float, Positive] = Field(0.05, description="of the low-variance geodesic")
+    region: TorsionRegionSettings | None = None
+    graph_samples: int = Field(2000, ge=10, description="thinned samples in the graph that starts the search")
+
+
 class PathSettings(Settings):
     """Annealed Langevin dynamics along the geodesics."""
 
@@ -275,6 +318,14 @@ class PathSettings(Settings):
     frame_interval: Annotated[Time, Positive] = 0.004
     baseline_snr: tuple[Annotated[InverseArea, Positive], ...] = Field(
         (2000.0, 5500.0, 15000.0), description="of the straight lines that are run for comparison"
+    )
+
+
+class TorsionPathSettings(PathSettings):
+    """The same for torsions."""
+
+    baseline_snr: tuple[Annotated[float, Positive], ...] = Field(
+        (50.0, 200.0, 800.0), description="of the straight lines that are run for comparison"
     )
 
 
@@ -292,7 +343,7 @@ class RunSettings(Settings):
     """Everything that defines a run, but for its seed and its versions."""
 
     system: SystemSettings
-    coordinates: CartesianSettings = CartesianSettings()
+    coordinates: CoordinatesSettings = CartesianSettings()
     samples: SamplesSettings
     denoiser: MixtureSettings = MixtureSettings()
     geodesics: GeodesicSettings = GeodesicSettings()
@@ -316,7 +367,7 @@ class RunSettings(Settings):
         ):
             if value < step * (1 - 1e-9):
                 raise ValueError(f"{name} ({value:g} ps) is shorter than system.time_step ({step:g} ps)")
-        template = self.coordinates.template
+        template = self.coordinates.template if isinstance(self.coordinates, CartesianSettings) else None
         if template is not None and template not in self.system.structures:
             raise ValueError(
                 f"coordinates.template: no structure {template!r} (there are: {', '.join(self.system.structures)})"
@@ -328,3 +379,18 @@ class RunSettings(Settings):
             for variable in region.plane:
                 self.system._unit_of(variable, "geodesics.region.plane").parse(region.radius)
         return self
+
+
+class TorsionRunSettings(RunSettings):
+    """Those of a run in torsions, where SNR and variances are plain numbers."""
+
+    coordinates: Annotated[TorsionSettings, BeforeValidator(spelled_out)]
+    geodesics: TorsionGeodesicSettings = TorsionGeodesicSettings()
+    paths: TorsionPathSettings = TorsionPathSettings()
+
+
+def settings_class(content: dict[str, Any]) -> type[RunSettings]:
+    """Class of the settings that ``content`` gives, by the kind of its coordinates."""
+    coordinates = spelled_out(content.get("coordinates"))
+    kind = coordinates.get("kind") if isinstance(coordinates, dict) else None
+    return TorsionRunSettings if kind == "torsions" else RunSettings

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from spacetime_tps.config import RunSettings, Settings
+from spacetime_tps.config import RunSettings, Settings, settings_class, spelled_out
+from spacetime_tps.config_surface import SurfaceRunSettings
 from spacetime_tps.errors import ConfigError
 
 
@@ -35,8 +36,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     """Base settings with those of ``override`` on top, key by key.
 
-    A section that changes its ``method`` replaces the old one as a whole, and so do mappings whose keys are names
-    that the user gives: states, structures and collective variables.
+    A section that changes its ``method`` or ``kind`` replaces the old one as a whole, and so do mappings whose keys are
+    names that the user gives: states, structures and collective variables.
     """
     merged = dict(base)
     for key, value in override.items():
@@ -45,7 +46,7 @@ def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
             isinstance(old, dict)
             and isinstance(value, dict)
             and key not in ("states", "structures", "collective_variables")
-            and value.get("method", old.get("method")) == old.get("method")
+            and all(value.get(tag, old.get(tag)) == old.get(tag, value.get(tag)) for tag in ("method", "kind"))
         ):
             merged[key] = merge(old, value)
         else:
@@ -53,8 +54,8 @@ def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def parse_settings(content: dict[str, Any], source: str) -> RunSettings:
-    """Validated settings.
+def parse_settings(content: dict[str, Any], source: str) -> RunSettings | SurfaceRunSettings:
+    """Validated settings, of a molecule or of a model surface.
 
     Parameters
     ----------
@@ -69,16 +70,17 @@ def parse_settings(content: dict[str, Any], source: str) -> RunSettings:
         With a line for each wrong key, value or unit.
     """
     try:
-        return RunSettings.model_validate(content)
+        model = SurfaceRunSettings if "surface" in content else settings_class(content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join([f"{source}: settings are not valid", *_explain(error)])) from error
 
 
 def _explain(error: ValidationError) -> list[str]:
-    methods = {"replica_exchange", "molecular_dynamics", "files"}
+    tags = {"replica_exchange", "molecular_dynamics", "files", "cartesian", "torsions"}
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"] if part not in methods) or "settings"
+        where = ".".join(str(part) for part in item["loc"] if part not in tags) or "settings"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "unknown key" + _did_you_mean(str(item["loc"][-1]))
@@ -98,7 +100,7 @@ def _all_models(model: type[Settings]) -> list[type[Settings]]:
     return [model, *(found for child in model.__subclasses__() for found in _all_models(child))]
 
 
-def load_settings(system_file: Path, config_file: Path | None = None) -> RunSettings:
+def load_settings(system_file: Path, config_file: Path | None = None) -> RunSettings | SurfaceRunSettings:
     """Settings of a ``system.yaml``, with those of ``config_file`` on top.
 
     Raises
@@ -111,6 +113,8 @@ def load_settings(system_file: Path, config_file: Path | None = None) -> RunSett
         override = _with_absolute_paths(read_yaml(config_file), config_file.parent)
         for key in ("seed", "versions"):  # a config.yaml of an earlier run has these too
             override.pop(key, None)
+        if "surface" not in content:
+            content["coordinates"] = spelled_out(content.get("coordinates", {}))
         content, source = merge(content, override), f"{system_file} with {config_file}"
     return parse_settings(content, source)
 
@@ -122,7 +126,9 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
         return str((folder / value).resolve()) if isinstance(value, str) else value
 
     content = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
-    system, samples = content.get("system"), content.get("samples")
+    system, samples, surface = (content.get(section) for section in ("system", "samples", "surface"))
+    if isinstance(surface, dict) and "grid" in surface:
+        surface["grid"] = absolute(surface["grid"])
     if isinstance(system, dict):
         if isinstance(system.get("structures"), dict):
             system["structures"] = {name: absolute(path) for name, path in system["structures"].items()}

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 import yaml
 
-from spacetime_tps.config import FilesSettings, ReplicaExchangeSettings, RunSettings
+from spacetime_tps.config import FilesSettings, ReplicaExchangeSettings, RunSettings, Settings
 from spacetime_tps.config_files import load_settings, read_yaml
+from spacetime_tps.config_surface import SurfaceRunSettings
+from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
@@ -31,6 +33,8 @@ from spacetime_tps.stages.paths import make_paths
 from spacetime_tps.stages.reactive import make_reactive
 from spacetime_tps.stages.results import make_results, write_summary
 from spacetime_tps.stages.samples import make_samples, user_training_set
+from spacetime_tps.surface_job import run_surface
+from spacetime_tps.surfaces import Surface
 
 STAGES: dict[str, Callable[[RunContext], StageReport]] = {
     "samples": make_samples,
@@ -104,10 +108,16 @@ def run(
         raise ConfigError(f"--seed must not be negative, not {seed}")
     if paths is not None:
         settings = settings.model_copy(update={"paths": settings.paths.model_copy(update={"count": paths})})
+    if isinstance(settings, SurfaceRunSettings):
+        if resume:
+            raise OutputError("a run on a model surface is one stage and cannot go on; take --overwrite to replace it")
+        surface = Surface.from_settings(settings.surface)
+        return run_surface(surface, settings, output, _prepare_output(output, settings, seed, resume, overwrite))
     molecule = MolecularSystem.from_settings(settings.system)
     coordinates = make_coordinates(settings, molecule)
-    check_settings(settings, molecule)
+    check_settings(settings, molecule, coordinates)
     seed = _prepare_output(output, settings, seed, resume, overwrite)
+    (output / "stages").mkdir(exist_ok=True)
     positions = next(iter(molecule.structures.values()))
     write_topology_pdb(output / "topology.pdb", molecule.openmm_topology, positions)
     torch.set_num_threads(1)
@@ -130,15 +140,17 @@ def run(
     return write_summary(output, reports, {"system": molecule.name, "seed": seed, "platform": molecule.platform})
 
 
-def check_settings(settings: RunSettings, molecule: MolecularSystem) -> None:
+def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates: Coordinates) -> None:
     """Refuse what would fail only after long work.
 
     Raises
     ------
     ConfigError
-        If an interval is not a whole number of steps, or a region's variable cannot be computed from the model's atoms.
+        If an interval is not a whole number of steps, or a region's variable is none of the model's dihedrals.
+    MoleculeError
+        If a region's variable cannot be computed from the model's atoms.
     TrajectoryError
-        If the user's trajectories cannot be used.
+        If the user's trajectories cannot be used, or a state's structure has no latent vector.
     """
     samples, step = settings.samples, molecule.time_step
     intervals = {
@@ -158,13 +170,14 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem) -> None:
         raise ConfigError(str(error)) from error
     if isinstance(samples, FilesSettings):
         user_training_set(samples, molecule)
+    ends = np.stack([molecule.structures[state.structure] for state in molecule.states])
+    centres = coordinates.decode(coordinates.encode(ends))
     if settings.geodesics.region is not None:
-        atoms = make_coordinates(settings, molecule).atoms
         for name in {settings.geodesics.region.collective_variable, *settings.geodesics.region.plane}:
-            molecule.variables[name].on_subset(atoms)
+            coordinates.values(molecule.variables[name], centres)
 
 
-def _prepare_output(output: Path, settings: RunSettings, seed: int | None, resume: bool, overwrite: bool) -> int:
+def _prepare_output(output: Path, settings: Settings, seed: int | None, resume: bool, overwrite: bool) -> int:
     """Make the output directory ready and return the seed of the run."""
     if resume and overwrite:
         raise OutputError("--resume and --overwrite exclude each other")
@@ -188,11 +201,10 @@ def _prepare_output(output: Path, settings: RunSettings, seed: int | None, resum
     seed = 0 if seed is None else seed
     content = settings.model_dump(mode="json", exclude_none=True) | {"seed": seed, "versions": _versions()}
     config.write_text(yaml.safe_dump(content, sort_keys=False))
-    (output / "stages").mkdir()
     return seed
 
 
-def _check_same_run(config: Path, settings: RunSettings, seed: int | None) -> int:
+def _check_same_run(config: Path, settings: Settings, seed: int | None) -> int:
     before = read_yaml(config)
     used_seed, versions = int(before.pop("seed")), before.pop("versions")
     different = _differences(before, settings.model_dump(mode="json", exclude_none=True))

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from spacetime_tps.config_files import load_settings, merge, parse_settings, read_yaml
+from spacetime_tps.config_surface import SurfaceRunSettings
 from spacetime_tps.errors import ConfigError
 from spacetime_tps.resources import find_system, shipped_systems
 from spacetime_tps.units import In
@@ -127,8 +128,12 @@ class TestRoundTrip:
     @pytest.mark.parametrize("name", shipped_systems())
     def test_shipped_systems_are_valid(self, name):
         settings = load_settings(find_system(name))
-        assert settings.system.name == name
-        assert all(path.is_file() for path in settings.system.structures.values())
+        if isinstance(settings, SurfaceRunSettings):
+            assert settings.surface.name == name
+            assert settings.surface.grid is None or settings.surface.grid.is_file()
+        else:
+            assert settings.system.name == name
+            assert all(path.is_file() for path in settings.system.structures.values())
 
 
 def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -134,6 +134,7 @@ def curve_profiles(
     variance: Mapping[str, FloatArray],
     variance_bound: float,
     title: str,
+    unit: str = "nm",
 ) -> None:
     """Noise level and posterior variance along spacetime curves.
 
@@ -142,12 +143,13 @@ def curve_profiles(
     path : Path
         PNG file.
     log_snr : mapping of curve names to arrays, each of shape (points,)
-        Of SNR in nm⁻², at constant intervals of progress.
+        At constant intervals of progress.
     variance : mapping of the same names to arrays, each of shape (points,)
-        tr Cov of the denoising distributions, nm².
+        tr Cov of the denoising distributions.
     variance_bound : float
-        nm².
     title : str
+    unit : str
+        Of the latent coordinates; empty if they have none.
     """
     figure = Figure(figsize=(7, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
@@ -156,8 +158,8 @@ def curve_profiles(
         lower.plot(np.linspace(0, 1, len(variance[name])), variance[name], color=colour, linewidth=2)
     lower.axhline(variance_bound, color="black", linestyle="--", label="variance bound")
     lower.set_yscale("log")
-    upper.set_ylabel("log SNR (SNR in nm⁻²)")
-    lower.set_ylabel("posterior variance tr Cov (nm²)")
+    upper.set_ylabel(f"log SNR (SNR in {unit}⁻²)" if unit else "log SNR")
+    lower.set_ylabel("posterior variance tr Cov" + (f" ({unit}²)" if unit else ""))
     lower.set_xlabel("progress along the curve")
     lower.set_xlim(0, 1)
     upper.set_title(title)

@@ -8,9 +8,10 @@ from functools import cached_property
 
 import mdtraj
 import numpy as np
+from numpy.typing import NDArray
 
 from spacetime_tps.errors import MoleculeError, TrajectoryError
-from spacetime_tps.states import FloatArray
+from spacetime_tps.states import CollectiveVariable, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,16 @@ class CartesianCoordinates:
         """Number of latent coordinates: 3n − 6."""
         return int(self.basis.shape[1])
 
+    @property
+    def unit(self) -> str:
+        """Nanometres."""
+        return "nm"
+
+    @property
+    def labels(self) -> dict[str, NDArray[np.generic]]:
+        """``atoms`` (n,)."""
+        return {"atoms": np.array(self.atoms)}
+
     @cached_property
     def basis(self) -> FloatArray:
         """Orthonormal basis of the superposed positions, shape (3n, dimension)."""
@@ -91,9 +102,23 @@ class CartesianCoordinates:
         latent = np.asarray(latent)
         return np.asarray((latent @ self.basis.T).reshape(*latent.shape[:-1], len(self.atoms), 3))
 
-    def decoded_trajectory(self, latent: FloatArray, topology: mdtraj.Topology) -> mdtraj.Trajectory:
-        """Latent vectors (frames, dimension) as a trajectory of the chosen atoms."""
-        return mdtraj.Trajectory(self.decode(latent), topology.subset(self.atoms))
+    def canonical(self, centres: FloatArray, log_snr: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Themselves: no two spacetime points have the same denoising distribution."""
+        return centres, log_snr
+
+    def knows(self, variable: CollectiveVariable) -> bool:
+        """Whether all atoms of a collective variable are among the chosen ones."""
+        return set(variable.atoms) <= set(self.atoms)
+
+    def values(self, variable: CollectiveVariable, centres: FloatArray) -> FloatArray:
+        """A collective variable (frames,) of positions (frames, n, 3) of the chosen atoms in nm.
+
+        Raises
+        ------
+        MoleculeError
+            If one of its atoms is not among them.
+        """
+        return variable.on_subset(self.atoms)(mdtraj.Trajectory(centres, None))
 
 
 def _optimal_rotation(mobile: FloatArray, template: FloatArray) -> FloatArray:

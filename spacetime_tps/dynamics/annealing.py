@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import openmm
 
-from spacetime_tps.dynamics.restraint import HarmonicRestraint
+from spacetime_tps.dynamics.restraint import Restraint
 from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained
 from spacetime_tps.states import FloatArray
 
@@ -21,10 +21,10 @@ class RestraintSchedule:
 
     Attributes
     ----------
-    centres : array, shape (points, restrained atoms, 3)
-        y as positions in nm.
+    centres : array, shape (points, atoms, 3) or (points, dihedrals, 2)
+        y in the restraint's own shape: positions in nm, or (cos, sin).
     log_snr : array, shape (points,)
-        Of SNR in nm⁻².
+        Of SNR in the inverse square of y's unit.
     """
 
     centres: FloatArray
@@ -158,10 +158,10 @@ def _global_variable(integrator: openmm.CustomIntegrator, name: str) -> int:
     return names.index(name)
 
 
-def _failure(task: AnnealingTask, step: int, log_snr: float, restraint: HarmonicRestraint, what: str) -> str:
+def _failure(task: AnnealingTask, step: int, log_snr: float, restraint: Restraint, what: str) -> str:
     stiffness = restraint.kt * np.exp(log_snr)
     return (
         f"annealing, {task.name}, step {step} of {task.steps}: {what}; the restraint was at progress "
-        f"{step / task.steps:.4f} with log SNR {log_snr:.3f} (spring constant {stiffness:.4g} kJ/mol/nm^2). "
+        f"{step / task.steps:.4f} with log SNR {log_snr:.3f} (spring constant {stiffness:.4g} {restraint.unit}). "
         "Take a smaller system.time_step, a longer paths.length or a lower SNR"
     )

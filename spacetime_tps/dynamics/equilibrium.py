@@ -21,10 +21,10 @@ class RestrainedTask:
     ----------
     positions : array, shape (atoms, 3)
         Start, nm.
-    centres : array, shape (restrained atoms, 3)
-        y as positions in nm.
+    centres : array, shape (atoms, 3) or (dihedrals, 2)
+        y in the restraint's own shape: positions in nm, or (cos, sin).
     log_snr : float
-        Of SNR in nm⁻².
+        Of SNR in the inverse square of y's unit.
     temperature : float
         Of the thermostat and of the restraint's spring constant kT·SNR, K.
     equilibration_steps, frame_steps, frames : int

@@ -1,14 +1,54 @@
-"""The denoising distribution p(x|y, SNR) as an OpenMM force: a harmonic restraint with spring constant kT·SNR."""
+"""The denoising distribution p(x|y, SNR) as an OpenMM force: harmonic for positions, von Mises for dihedrals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import openmm
 
+from spacetime_tps.coordinates.base import Dihedral, Restrained
 from spacetime_tps.dynamics.integrators import RESTRAINT
 from spacetime_tps.states import FloatArray
+
+
+class Restraint(Protocol):
+    """kT SNR/2 |x − y|² in some latent coordinates x of the molecule, up to a constant.
+
+    Attributes
+    ----------
+    kt : float
+        Thermal energy, kJ/mol.
+    unit : str
+        Of the spring constant kT SNR.
+    force : openmm.Force
+        In the force group of restraints.
+    """
+
+    kt: float
+    unit: str
+    force: openmm.Force
+
+    def update(self, context: openmm.Context, centres: FloatArray, snr: float) -> None:
+        """Move the restraint to a spacetime point; until then it is off.
+
+        Parameters
+        ----------
+        context : openmm.Context
+            A context whose system holds :attr:`force`.
+        centres : array, shape (atoms, 3) or (dihedrals, 2)
+            y as positions in nm, or as (cos, sin).
+        snr : float
+            Signal-to-noise ratio, in the inverse square of y's unit.
+        """
+        ...
+
+
+def make_restraint(restrained: Restrained, kt: float, periodic: bool) -> Restraint:
+    """The restraint of atoms or of dihedrals, whichever are given."""
+    kind: Callable[..., Restraint] = VonMisesRestraint if np.ndim(restrained) == 2 else HarmonicRestraint
+    return kind(restrained, kt, periodic)
 
 
 class HarmonicRestraint:
@@ -27,6 +67,8 @@ class HarmonicRestraint:
         Whether distances are taken to the nearest periodic image.
     """
 
+    unit = "kJ/mol/nm^2"
+
     def __init__(self, atoms: Sequence[int], kt: float, periodic: bool = False) -> None:
         self.atoms = [int(atom) for atom in atoms]
         self.kt = kt
@@ -40,18 +82,46 @@ class HarmonicRestraint:
         self.force.setForceGroup(RESTRAINT)
 
     def update(self, context: openmm.Context, centres: FloatArray, snr: float) -> None:
-        """Move the restraint to a spacetime point.
-
-        Parameters
-        ----------
-        context : openmm.Context
-            A context whose system holds :attr:`force`.
-        centres : array, shape (restrained atoms, 3)
-            y as positions in nm.
-        snr : float
-            Signal-to-noise ratio, nm⁻².
-        """
+        """Move the restraint to a spacetime point; see :class:`Restraint`."""
         for index, (atom, centre) in enumerate(zip(self.atoms, np.asarray(centres).tolist(), strict=True)):
             self.force.setParticleParameters(index, atom, centre)
+        self.force.updateParametersInContext(context)
+        context.setParameter("spacetime_k", self.kt * snr)
+
+
+class VonMisesRestraint:
+    """Restraint of dihedrals to directions, −kT SNR Σ (y_c cos θ + y_s sin θ).
+
+    This is ½ kT SNR |x − y|² of x = (cos θ, sin θ) but for a constant, for |x|² = 1: a von Mises density about the
+    direction of y with concentration SNR |y|. Periodic by construction, and without force at y = 0.
+
+    Parameters
+    ----------
+    dihedrals : sequence of (int, int, int, int)
+        Four atoms each.
+    kt : float
+        Thermal energy, kJ/mol.
+    periodic : bool
+        Whether the distances between neighbouring atoms are taken to the nearest periodic image.
+    """
+
+    unit = "kJ/mol"
+
+    def __init__(self, dihedrals: Sequence[Dihedral], kt: float, periodic: bool = False) -> None:
+        self.dihedrals = [tuple(int(atom) for atom in dihedral) for dihedral in dihedrals]
+        self.kt = kt
+        self.force = openmm.CustomTorsionForce("-spacetime_k*(yc*cos(theta) + ys*sin(theta))")
+        self.force.addGlobalParameter("spacetime_k", 0.0)
+        for coordinate in ("yc", "ys"):
+            self.force.addPerTorsionParameter(coordinate)
+        for dihedral in self.dihedrals:
+            self.force.addTorsion(*dihedral, [0.0, 0.0])
+        self.force.setUsesPeriodicBoundaryConditions(periodic)
+        self.force.setForceGroup(RESTRAINT)
+
+    def update(self, context: openmm.Context, centres: FloatArray, snr: float) -> None:
+        """Move the restraint to a spacetime point; see :class:`Restraint`."""
+        for index, (dihedral, centre) in enumerate(zip(self.dihedrals, np.asarray(centres).tolist(), strict=True)):
+            self.force.setTorsionParameters(index, *dihedral, centre)
         self.force.updateParametersInContext(context)
         context.setParameter("spacetime_k", self.kt * snr)

@@ -20,8 +20,9 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from spacetime_tps.coordinates.base import Restrained
 from spacetime_tps.dynamics.integrators import annealing_integrator, set_temperature, shooting_integrator
-from spacetime_tps.dynamics.restraint import HarmonicRestraint
+from spacetime_tps.dynamics.restraint import Restraint, make_restraint
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.states import FloatArray, State, state_indices
@@ -37,7 +38,7 @@ class Engine:
     """What a worker needs to simulate a molecule; made by :meth:`for_system`, sent once to each worker."""
 
     system_xml: str
-    restrained_atoms: tuple[int, ...]
+    restrained_atoms: Restrained
     temperature: float
     friction: float
     time_step: float
@@ -47,11 +48,11 @@ class Engine:
     states: tuple[State, State]
 
     @classmethod
-    def for_system(cls, molecule: MolecularSystem, restrained_atoms: Sequence[int]) -> Engine:
-        """The engine of a molecular system at its own temperature."""
+    def for_system(cls, molecule: MolecularSystem, restrained: Restrained) -> Engine:
+        """The engine of a molecular system at its own temperature, restrained in atoms or in dihedrals."""
         return cls(
             system_xml=molecule.system_xml,
-            restrained_atoms=tuple(int(atom) for atom in restrained_atoms),
+            restrained_atoms=tuple(np.asarray(restrained, dtype=int).tolist()),
             temperature=molecule.temperature,
             friction=molecule.friction,
             time_step=molecule.time_step,
@@ -61,14 +62,14 @@ class Engine:
             states=molecule.states,
         )
 
-    def context(self, purpose: Purpose) -> tuple[openmm.Context, HarmonicRestraint | None]:
+    def context(self, purpose: Purpose) -> tuple[openmm.Context, Restraint | None]:
         """A new context; the restraint is there for annealing only."""
         system = openmm.XmlSerializer.deserialize(self.system_xml)
         restraint = None
         arguments = (self.temperature, self.friction, self.time_step)
         constraints = system.getNumConstraints() > 0
         if purpose == "annealing":
-            restraint = HarmonicRestraint(self.restrained_atoms, self.kt, self.periodic)
+            restraint = make_restraint(self.restrained_atoms, self.kt, self.periodic)
             system.addForce(restraint.force)
             integrator = annealing_integrator(*arguments, constraints)
         elif purpose == "shooting":
@@ -83,10 +84,10 @@ class Engine:
 _NO_ENGINE = "no engine in this process; run the task through a WorkerPool"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS")
 _engine: Engine | None = None
-_contexts: dict[str, tuple[openmm.Context, HarmonicRestraint | None]] = {}
+_contexts: dict[str, tuple[openmm.Context, Restraint | None]] = {}
 
 
-def seeded_context(purpose: Purpose, seed: int) -> tuple[openmm.Context, HarmonicRestraint | None]:
+def seeded_context(purpose: Purpose, seed: int) -> tuple[openmm.Context, Restraint | None]:
     """This process's context for a purpose, its random numbers started from ``seed``."""
     if _engine is None:
         raise RuntimeError(_NO_ENGINE)
@@ -123,7 +124,7 @@ def maxwell_boltzmann(context: openmm.Context, temperature: float, rng: np.rando
 
 def start_restrained(
     positions: FloatArray, temperature: float, seed: np.random.SeedSequence
-) -> tuple[openmm.Context, HarmonicRestraint]:
+) -> tuple[openmm.Context, Restraint]:
     """The restrained context at positions (atoms, 3) in nm, with fresh velocities and thermostat at a temperature."""
     dynamics_seed, velocity_seed = seed.spawn(2)
     context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))

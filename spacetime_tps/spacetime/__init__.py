@@ -1,15 +1,20 @@
 """Geometry of the spacetime of denoising distributions. Knows no molecule and no OpenMM."""
 
 from spacetime_tps.spacetime.constraints import RegionAvoidance, VarianceBound
+from spacetime_tps.spacetime.distance import EditDistances, edit_distance, edit_geodesic, pairwise_edit_distances
 from spacetime_tps.spacetime.family import Points, kl_divergence, point, symmetric_divergence
 from spacetime_tps.spacetime.geodesic import Geodesic, solve_channels, solve_geodesic
 
 __all__ = [
+    "EditDistances",
     "Geodesic",
     "Points",
     "RegionAvoidance",
     "VarianceBound",
+    "edit_distance",
+    "edit_geodesic",
     "kl_divergence",
+    "pairwise_edit_distances",
     "point",
     "solve_channels",
     "solve_geodesic",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Denoiser, Moments
@@ -94,7 +95,7 @@ def solve_channels(
     L-BFGS with bounded λ in float64, constraints by the augmented Lagrangian method (Nocedal & Wright, ch. 17).
     Unconstrained problems start from several bends towards low SNR; constrained ones, which have many local minima,
     from short paths through a graph of feasible spacetime points, each sought away from the channels found before.
-    Curves that converge to the same channel are one.
+    Curves that converge to the same channel are one. Linear algebra runs on one thread: vectors here are short.
 
     Parameters
     ----------
@@ -149,29 +150,33 @@ def solve_channels(
 
     if not constraints and not starts:
         starts = [_bend(a, b, depth, bounds) for depth in (0.0, 2.0, 5.0)]
-    if starts:
-        return _distinct([refine(starts[index]) for index in progress(range(len(starts)))])
-    if samples is None or not len(samples):
-        raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
-    graph = SpacetimeGraph(
-        denoiser,
-        a,
-        b,
-        constraints,
-        samples=samples.double(),
-        log_snr_bounds=bounds,
-        levels=graph_levels,
-        most=graph_samples,
-    )
-    start: Points | None = graph.shortest_path()
-    found: list[Geodesic] = []
-    for _ in progress(range(2 * channels)):
-        if start is None or sum(geodesic.feasible for geodesic in found) == channels:
-            break
-        geodesic = refine(start)
-        found = _distinct([*found, geodesic])
-        start = graph.next_channel(start, geodesic.moments.mean, [other.moments.mean for other in found])
-    return found
+    with threadpool_limits(1):
+        if starts:
+            return _distinct([refine(starts[index]) for index in progress(range(len(starts)))])
+        if samples is None or not len(samples):
+            raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
+        graph = SpacetimeGraph(
+            denoiser,
+            a,
+            b,
+            constraints,
+            samples=samples.double(),
+            log_snr_bounds=bounds,
+            levels=graph_levels,
+            most=graph_samples,
+        )
+        start: Points | None = graph.shortest_path()
+        found: list[Geodesic] = []
+        for _ in progress(range(2 * channels)):
+            assert start is not None
+            last = refine(start)
+            found = _distinct([*found, last])
+            if sum(geodesic.feasible for geodesic in found) == channels:
+                break
+            start = graph.next_channel(start, last.moments.mean, [geodesic.moments.mean for geodesic in found])
+            if start is None:
+                break
+        return found
 
 
 def _bounds(denoiser: Denoiser, a: Points, b: Points, asked: tuple[float, float] | None) -> tuple[float, float]:
@@ -256,13 +261,19 @@ def _describe(
             f"a constraint is broken by {100 * violation:.1f} % at point {where} of {len(curve)}; relax the bound, add "
             "knots, or give samples that fill the channel"
         )
+    negative = negative_chord_fraction(curve, moments)
+    if negative > 0:
+        message += (
+            f"; J < 0 on {100 * negative:.1f} % of the chords: this denoiser is not the gradient of a convex function, "
+            "and the energy may be too low. Fewer points and knots (16 and 4) average over its errors"
+        )
     return Geodesic(
         points=curve,
         moments=moments,
         energy=energy,
         length=length,
         speed_ratio=2 * energy / length**2 if length else 1.0,
-        negative_chord_fraction=negative_chord_fraction(curve, moments),
+        negative_chord_fraction=negative,
         max_variance=float(moments.variance.max()),
         max_violation=violation,
         feasible=feasible,

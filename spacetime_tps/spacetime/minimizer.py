@@ -16,7 +16,7 @@ from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
 from spacetime_tps.spacetime.preconditioner import Preconditioner
 
 _AIM = 0.2 * FEASIBILITY_TOLERANCE
-_ENERGY_TOLERANCE = {False: 1e-6, True: 5e-4}  # relative, of a restart; by whether there are constraints
+_ENERGY_TOLERANCE = {False: 1e-8, True: 5e-4}  # relative, of a restart; by whether there are constraints
 _PLACES = 10  # along a curve, where the preconditioner takes the metric
 _BATCH = 64  # derivatives taken at a time
 _RESTART = 40  # iterations between two looks at the constraints and at the preconditioner

@@ -40,7 +40,7 @@ class Preconditioner:
         stiffness: float,
     ) -> None:
         self.directions = simultaneous_directions(metric)
-        along = hats @ ((metric @ self.directions) * self.directions).sum(1).clamp(min=0)
+        along = hats @ ((metric @ self.directions) * self.directions).sum(1).abs()
         steps = weights[1:] - weights[:-1]
         chord = 0.5 * (along[1:] + along[:-1]) * (len(weights) - 1)
         hessian = torch.einsum("nd,na,nb->dab", chord, steps, steps)
@@ -77,16 +77,18 @@ class Preconditioner:
 def simultaneous_directions(metric: Tensor) -> Tensor:
     """Columns V (values, values) with Vᵀ G V = 1 for the mean metric G and diagonal for a second mean of theirs.
 
+    The metrics of a denoiser that is not a gradient need not be positive; their absolute values are used then.
     The mean is over points whose metrics are first brought to the same trace in the units of the overall diagonal.
     """
-    scale = metric.diagonal(dim1=1, dim2=2).mean(0).clamp(min=0) ** 0.5
-    scale = scale.clamp(min=1e-12 * float(scale.max()))
+    scale = metric.diagonal(dim1=1, dim2=2).abs().mean(0).sqrt()
+    scale = scale.clamp(min=1e-8 * float(scale.max()))
     scaled = metric / (scale[:, None] * scale)
-    scaled = scaled / scaled.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-300)[:, None, None]
+    size = scaled.diagonal(dim1=1, dim2=2).abs().sum(1)
+    scaled = scaled / size.clamp(min=1e-8 * float(size.max()))[:, None, None]
     ramp = torch.linspace(0, 1, len(metric), dtype=torch.float64)
     mean, second = scaled.mean(0), torch.einsum("n,nij->ij", ramp, scaled)
     values, vectors = torch.linalg.eigh(0.5 * (mean + mean.T))
-    whitening = vectors / values.clamp(min=1e-9 * float(values.max())).sqrt()
+    whitening = vectors / values.abs().clamp(min=1e-9 * float(values.abs().max())).sqrt()
     _, rotation = torch.linalg.eigh(whitening.T @ (0.5 * (second + second.T)) @ whitening)
     directions: Tensor = (whitening @ rotation) / scale[:, None]
     return directions

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from spacetime_tps.config import RunSettings
-from spacetime_tps.coordinates import CartesianCoordinates
+from spacetime_tps.config import RunSettings, TorsionSettings
+from spacetime_tps.coordinates import CartesianCoordinates, Coordinates, TorsionCoordinates
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import WorkerPool
 from spacetime_tps.states import FloatArray, select
@@ -29,7 +29,7 @@ class RunContext:
     ----------
     settings : RunSettings
     molecule : MolecularSystem
-    coordinates : CartesianCoordinates
+    coordinates : Coordinates
     output : Path
         Folder of the results.
     pool : WorkerPool
@@ -39,7 +39,7 @@ class RunContext:
 
     settings: RunSettings
     molecule: MolecularSystem
-    coordinates: CartesianCoordinates
+    coordinates: Coordinates
     output: Path
     pool: WorkerPool
     seed: np.random.SeedSequence
@@ -85,8 +85,11 @@ class StageReport:
     results: dict[str, Any] = field(default_factory=dict)
 
 
-def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> CartesianCoordinates:
+def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> Coordinates:
     """Latent coordinates of a run."""
-    atoms = select(molecule.topology, settings.coordinates.atoms, "coordinates.atoms")
-    template = settings.coordinates.template or molecule.states[0].structure
+    wanted = settings.coordinates
+    if isinstance(wanted, TorsionSettings):
+        return TorsionCoordinates.from_topology(molecule.topology, wanted.dihedrals, molecule.variables)
+    atoms = select(molecule.topology, wanted.atoms, "coordinates.atoms")
+    template = wanted.template or molecule.states[0].structure
     return CartesianCoordinates.from_structure(atoms.tolist(), molecule.structures[template])

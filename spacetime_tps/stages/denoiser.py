@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from spacetime_tps.analysis.calibration import compare_moments, denoising_error
-from spacetime_tps.denoisers import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.mixture import average_mixtures, fit_mixture
+from spacetime_tps.coordinates.base import squared
+from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
 from spacetime_tps.stages.context import RunContext, StageReport
+from spacetime_tps.stages.mixtures import MIXTURES, FitTask, MixtureDenoiser
 from spacetime_tps.stages.samples import TrainingSet, load_training_set
 from spacetime_tps.states import FloatArray
 
@@ -23,24 +23,20 @@ BLOCKS = 10  # of time, in which a trajectory is divided into training and held-
 
 def make_denoiser(run: RunContext) -> StageReport:
     """Fit and check the denoiser; write ``denoiser.safetensors``."""
-    settings = run.settings.denoiser
+    settings, kind = run.settings.denoiser, MIXTURES[run.settings.coordinates.kind]
     training = _thinned(load_training_set(run.output), settings.max_frames)
     x, weights = run.coordinates.encode(training.positions), training.weights
     held_out = held_out_blocks(training.source, settings.held_out)
     fit_seed, noise_seed, check_seed = run.seed.spawn(3)
     starts = (fit_seed.generate_state(settings.fits) % 2**31).tolist()
 
-    def fit(sizes: Sequence[int], keep: np.ndarray) -> list[GaussianMixtureDenoiser]:
+    def fit(sizes: Sequence[int], keep: np.ndarray) -> list[MixtureDenoiser]:
         """For each size the average of fits from different starts to some of the samples."""
         tasks = [
-            FitTask(x[keep], weights[keep], components, settings.shrinkage, start)
-            for components in sizes
-            for start in starts
+            FitTask(x[keep], weights[keep], components, settings, start) for components in sizes for start in starts
         ]
-        fits = [
-            GaussianMixtureDenoiser(*arrays) for arrays in track(run.pool.map(run_fit, tasks), "mixture", len(tasks))
-        ]
-        return [average_mixtures(fits[i : i + len(starts)]) for i in range(0, len(fits), len(starts))]
+        fits = [kind.build(*arrays) for arrays in track(run.pool.map(kind.fit, tasks), "mixture", len(tasks))]
+        return [kind.average(fits[i : i + len(starts)]) for i in range(0, len(fits), len(starts))]
 
     candidates = dict(zip(settings.components, fit(settings.components, ~held_out), strict=True))
     likelihoods: dict[int, float] = {}
@@ -49,10 +45,10 @@ def make_denoiser(run: RunContext) -> StageReport:
         density = candidates[components].log_density(test).numpy()
         likelihood = np.average(density, weights=weights[held_out])
         likelihoods[components] = float(likelihood)
-        log.info("%d × %d Gaussians: held-out log-likelihood %.3f per sample", settings.fits, components, likelihood)
+        log.info("%d × %d components: held-out log-likelihood %.3f per sample", settings.fits, components, likelihood)
     best = max(likelihoods, key=lambda components: likelihoods[components])
-    wiener = GaussianMixtureDenoiser.wiener(x[~held_out], weights[~held_out])
-    errors = _denoising_errors(candidates[best], wiener, x[held_out], weights[held_out], run, noise_seed)
+    single = kind.single(x[~held_out], weights[~held_out])
+    errors = _denoising_errors(candidates[best], single, x[held_out], weights[held_out], run, noise_seed)
     (denoiser,) = fit([best], np.ones(len(x), dtype=bool))
     check, evaluations = _check_by_dynamics(denoiser, x, training.positions, weights, run, check_seed)
     denoiser.save(
@@ -60,12 +56,13 @@ def make_denoiser(run: RunContext) -> StageReport:
         {
             "system": run.molecule.name,
             "coordinates": run.settings.coordinates.model_dump(mode="json"),
-            "atoms": list(run.coordinates.atoms),
+            "atoms": np.array(run.coordinates.atoms).tolist(),
             "model_temperature": run.settings.samples.model_temperature,
         },
     )
     results = {
         "components": denoiser.components,
+        "unit": run.coordinates.unit,
         "held_out_log_likelihood": {str(k): v for k, v in likelihoods.items()},
         "denoising_error": errors,
         "restrained_dynamics": check,
@@ -73,26 +70,7 @@ def make_denoiser(run: RunContext) -> StageReport:
     return StageReport({"model_check": evaluations}, results)
 
 
-@dataclass(frozen=True)
-class FitTask:
-    """A mixture to fit, in a worker."""
-
-    samples: FloatArray
-    weights: FloatArray
-    components: int
-    shrinkage: float
-    start: int
-
-
-def run_fit(task: FitTask) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Weights, means and covariances of a fitted mixture."""
-    mixture, _ = fit_mixture(
-        task.samples, task.components, weights=task.weights, shrinkage=task.shrinkage, seed=task.start
-    )
-    return mixture.weights.numpy(), mixture.means.numpy(), mixture.covariances.numpy()
-
-
-def load_denoiser(run: RunContext) -> GaussianMixtureDenoiser:
+def load_denoiser(run: RunContext) -> MixtureDenoiser:
     """The denoiser that :func:`make_denoiser` has written.
 
     Raises
@@ -100,8 +78,9 @@ def load_denoiser(run: RunContext) -> GaussianMixtureDenoiser:
     GeometryError
         If it is of other coordinates.
     """
-    denoiser, description = GaussianMixtureDenoiser.load(run.output / "denoiser.safetensors")
-    if description["atoms"] != list(run.coordinates.atoms) or denoiser.dimension != run.coordinates.dimension:
+    denoiser, description = MIXTURES[run.settings.coordinates.kind].load(run.output / "denoiser.safetensors")
+    same_atoms = description["atoms"] == np.array(run.coordinates.atoms).tolist()
+    if not same_atoms or denoiser.dimension != run.coordinates.dimension:
         raise GeometryError(f"{run.output / 'denoiser.safetensors'} was made for other atoms than this run's")
     return denoiser
 
@@ -127,28 +106,28 @@ def _thinned(training: TrainingSet, most: int) -> TrainingSet:
 
 
 def _denoising_errors(
-    mixture: GaussianMixtureDenoiser,
-    wiener: GaussianMixtureDenoiser,
+    mixture: Denoiser,
+    single: Denoiser,
     x: FloatArray,
     weights: FloatArray,
     run: RunContext,
     seed: np.random.SeedSequence,
 ) -> list[dict[str, float]]:
-    """Held-out E|x0 − x̂|² of the mixture and of the best linear denoiser, over the range of SNR."""
-    rows = []
+    """Held-out E|x0 − x̂|² of the mixture and of a single component, over the range of SNR."""
+    rows, unit = [], squared(run.coordinates.unit)
     low, high = np.log(run.settings.geodesics.snr_bounds)
     for log_snr in np.linspace(low, high, 8):
-        mine, linear = (
+        mine, one = (
             denoising_error(model, x, weights, float(log_snr), np.random.default_rng(seed))
-            for model in (mixture, wiener)
+            for model in (mixture, single)
         )
-        rows.append({"log_snr": float(log_snr), "mixture_nm2": mine, "wiener_nm2": linear})
-        log.info("log SNR %5.2f: held-out error %.3e nm², best linear denoiser %.3e nm²", log_snr, mine, linear)
+        rows.append({"log_snr": float(log_snr), "mixture": mine, "single_component": one})
+        log.info("log SNR %5.2f: held-out error %.3e%s, of one component %.3e%s", log_snr, mine, unit, one, unit)
     return rows
 
 
 def _check_by_dynamics(
-    denoiser: GaussianMixtureDenoiser,
+    denoiser: Denoiser,
     x: FloatArray,
     positions: FloatArray,
     weights: FloatArray,
@@ -180,13 +159,14 @@ def _check_by_dynamics(
                 seed=point_seed,
             )
         )
-    rows = []
+    rows, unit = [], squared(run.coordinates.unit)
     sampled = track(run.pool.map(sample_restrained, tasks), "restrained dynamics", len(tasks))
     for task, (y, mean, variance), frames in zip(tasks, points, sampled, strict=True):
         row = {"log_snr": task.log_snr} | compare_moments(mean, variance, y, run.coordinates.encode(frames))
         log.info(
-            "log SNR %5.2f: variance %.4f nm² by the model, %.4f by dynamics; means %.4f ± %.4f nm apart",
-            *(row[k] for k in ("log_snr", "variance_model", "variance_md", "mean_distance", "mean_distance_error")),
+            "log SNR %5.2f: variance%s %.4f by the model, %.4f by dynamics; means %.4f ± %.4f apart",
+            *(row["log_snr"], f" in{unit}" if unit else ""),
+            *(row[k] for k in ("variance_model", "variance_md", "mean_distance", "mean_distance_error")),
         )
         rows.append(row)
     return rows, sum(task.evaluations for task in tasks)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from spacetime_tps.config import RegionSettings
-from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.coordinates.base import squared
+from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
@@ -100,7 +101,7 @@ def make_geodesics(run: RunContext) -> StageReport:
 
 def _solve(
     run: RunContext,
-    denoiser: GaussianMixtureDenoiser,
+    denoiser: Denoiser,
     samples: torch.Tensor,
     name: str,
     constraints: tuple[Constraint, ...],
@@ -127,7 +128,7 @@ def _solve(
         return []
 
 
-def _reachable_divergence(run: RunContext, denoiser: GaussianMixtureDenoiser, region: Region, asked: float) -> float:
+def _reachable_divergence(run: RunContext, denoiser: Denoiser, region: Region, asked: float) -> float:
     """The divergence asked for, or nine tenths of that of the end nearest to the region if that is less."""
     nearest = min(float(kl_divergence(denoiser, region.centre, end)) for end in endpoints(run))
     if asked <= 0.9 * nearest:
@@ -156,8 +157,7 @@ def _try_channels(
         return channels, 0
     energies, hits, inside, evaluations = [], [], [], 0
     for index, (channel, seed) in enumerate(zip(channels, run.seed.spawn(len(channels)), strict=True)):
-        schedule = RestraintSchedule(run.coordinates.decode(channel.points.y.numpy()), channel.points.log_snr.numpy())
-        paths = run_paths(run, schedule, count, seed, f"{name}, trial of channel {index}")
+        paths = run_paths(run, _schedule(run, channel), count, seed, f"{name}, trial of channel {index}")
         evaluations += sum(path.evaluations for path in paths)
         metrics = measure_paths(run, paths)
         hits.append(int(metrics.hit.sum()))
@@ -187,11 +187,12 @@ def _keep(run: RunContext, name: str, geodesic: Geodesic, report: dict[str, Any]
     report[name] = {key: getattr(geodesic, key) for key in REPORTED}
     report[name]["max_violation"] = geodesic.max_violation if np.isfinite(geodesic.max_violation) else None
     (log.info if geodesic.feasible and geodesic.converged else log.warning)(
-        "%s: length %.2f, 2E/L² %.4f, largest variance %.4f nm², %s, %s",
+        "%s: length %.2f, 2E/L² %.4f, largest variance %.4f%s, %s, %s",
         name,
         geodesic.length,
         geodesic.speed_ratio,
         geodesic.max_variance,
+        squared(run.coordinates.unit),
         "feasible" if geodesic.feasible else "NOT FEASIBLE",
         geodesic.message,
     )
@@ -213,11 +214,10 @@ def _graph_samples(run: RunContext) -> torch.Tensor:
     return torch.from_numpy(run.coordinates.encode(training.positions[keep]))
 
 
-def latent_values(run: RunContext, latent: FloatArray, names: Sequence[str] | None = None) -> Values:
+def latent_values(run: RunContext, latent: FloatArray, names: Sequence[str]) -> Values:
     """Collective variables of latent vectors (frames, dimension)."""
-    trajectory = run.coordinates.decoded_trajectory(latent, run.molecule.topology)
-    variables = run.molecule.variables
-    return {name: variables[name].on_subset(run.coordinates.atoms)(trajectory) for name in (names or list(variables))}
+    centres = run.coordinates.decode(latent)
+    return {name: run.coordinates.values(run.molecule.variables[name], centres) for name in names}
 
 
 def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -> Region:
@@ -247,15 +247,26 @@ def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -
 
 
 def save_geodesic(run: RunContext, name: str, geodesic: Geodesic) -> None:
-    """Write a geodesic: ``y`` and ``mean`` as positions (points, atoms, 3) in nm, ``log_snr``, ``variance`` in nm²."""
+    """Write a geodesic: ``y`` and ``mean`` as the restraint's centres, ``log_snr``, ``variance``, and the labels.
+
+    Centres are positions (points, atoms, 3) in nm, or (cos, sin) of dihedrals (points, dihedrals, 2).
+    """
+    schedule = _schedule(run, geodesic)
     np.savez(
         run.folder("geodesics") / f"{name}.npz",
-        y=run.coordinates.decode(geodesic.points.y.numpy()),
-        log_snr=geodesic.points.log_snr.numpy(),
+        y=schedule.centres,
+        log_snr=schedule.log_snr,
         mean=run.coordinates.decode(geodesic.moments.mean.numpy()),
         variance=geodesic.moments.variance.numpy(),
-        atoms=np.array(run.coordinates.atoms),
+        allow_pickle=False,
+        **run.coordinates.labels,
     )
+
+
+def _schedule(run: RunContext, geodesic: Geodesic) -> RestraintSchedule:
+    """A geodesic as a schedule of restraints."""
+    centres = run.coordinates.decode(geodesic.points.y.numpy())
+    return RestraintSchedule(*run.coordinates.canonical(centres, geodesic.points.log_snr.numpy()))
 
 
 @dataclass(frozen=True)
@@ -264,8 +275,8 @@ class StoredGeodesic:
 
     Attributes
     ----------
-    y, mean : array, shape (points, atoms, 3)
-        In nm.
+    y, mean : array, shape (points, atoms, 3) or (points, dihedrals, 2)
+        As the restraint's centres.
     log_snr, variance : array, shape (points,)
     """
 

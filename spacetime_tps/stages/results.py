@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def make_results(run: RunContext) -> StageReport:
 
 def _draw_maps(run: RunContext, folder: Path, plane: tuple[CollectiveVariable, CollectiveVariable]) -> None:
     samples, weights, temperature = _map_samples(run)
-    means = {name: _geodesic_values(run, name) for name in GEODESICS}
+    means = {name: _geodesic_values(run, name, plane) for name in GEODESICS}
     curves = {name.replace("_", " "): values for name, values in means.items() if values is not None}
     found = run.finished("geodesics").get("region")
     settings = run.settings.geodesics.region
@@ -83,6 +84,7 @@ def _draw_profiles(run: RunContext, folder: Path) -> None:
             {name: geodesic.variance for name, geodesic in there.items()},
             run.settings.geodesics.variance_bound,
             f"{run.molecule.name}: geodesics",
+            run.coordinates.unit,
         )
 
 
@@ -101,13 +103,12 @@ def _map_samples(run: RunContext) -> tuple[Values, FloatArray, float]:
     return run.molecule.collective_variables(trajectory), weights, temperature
 
 
-def _geodesic_values(run: RunContext, name: str) -> Values | None:
+def _geodesic_values(run: RunContext, name: str, plane: Sequence[CollectiveVariable]) -> Values | None:
+    """Collective variables of a geodesic's means; None if there is no such geodesic or they cannot be computed."""
     geodesic = load_geodesic(run.output, name)
-    if geodesic is None:
+    if geodesic is None or not all(run.coordinates.knows(variable) for variable in plane):
         return None
-    atoms = run.coordinates.atoms
-    trajectory = mdtraj.Trajectory(geodesic.mean, run.molecule.topology.subset(atoms))
-    return {key: variable.on_subset(atoms)(trajectory) for key, variable in run.molecule.variables.items()}
+    return {variable.name: run.coordinates.values(variable, geodesic.mean) for variable in plane}
 
 
 def _file_values(run: RunContext, file: Path) -> Values:

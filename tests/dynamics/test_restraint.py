@@ -3,9 +3,12 @@
 import numpy as np
 import openmm
 import pytest
+from scipy.special import i0e, i1e
 
+from spacetime_tps.coordinates import TorsionCoordinates
 from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
-from spacetime_tps.dynamics.restraint import HarmonicRestraint
+from spacetime_tps.dynamics.integrators import RESTRAINT
+from spacetime_tps.dynamics.restraint import HarmonicRestraint, make_restraint
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
@@ -120,3 +123,97 @@ def test_a_breakdown_is_an_error(worker, wells, toy_engine):
     task = RestrainedTask(np.zeros((1, 3)), np.ones((1, 3)), 25.0, 300.0, 10, 1000, 2, np.random.SeedSequence(0))
     with pytest.raises(DynamicsError, match=r"restrained sampling at log SNR 25\.000 failed"):
         sample_restrained(task)
+
+
+class TestVonMises:
+    """The same for dihedrals: the tilt exp(SNR y·(cos θ, sin θ)), up to the constant −SNR (1 + |y|²)/2 for each."""
+
+    DIHEDRALS = ((0, 1, 2, 3), (4, 2, 1, 0))
+
+    @staticmethod
+    def context(dihedrals, particles: int):
+        system = openmm.System()
+        for _ in range(particles):
+            system.addParticle(1.0)
+        restraint = make_restraint(dihedrals, KT, periodic=False)
+        system.addForce(restraint.force)
+        platform = openmm.Platform.getPlatformByName("Reference")
+        return openmm.Context(system, openmm.VerletIntegrator(0.001), platform), restraint
+
+    def latent(self, x: np.ndarray) -> np.ndarray:
+        return TorsionCoordinates(("a", "b"), self.DIHEDRALS).encode(x[None])[0]
+
+    def test_energy_and_force_are_those_of_the_tilt(self):
+        rng = np.random.default_rng(0)
+        x, y, snr = rng.normal(size=(5, 3)), rng.normal(size=(2, 2)), 37.0
+        context, restraint = self.context(self.DIHEDRALS, 5)
+        context.setPositions(x)
+        assert energy_and_forces(context)[0] == 0  # off until it is moved
+        restraint.update(context, y, snr)
+        energy, forces = energy_and_forces(context)
+        constant = -0.5 * snr * (2 + (y**2).sum())
+        tilt = log_tilt(self.latent(x), y.ravel(), snr) - constant
+        assert energy == pytest.approx(-KT * tilt, rel=1e-10)
+        for atom in range(5):
+            for axis in range(3):
+                step = np.zeros((5, 3))
+                step[atom, axis] = 1e-5
+                ends = [log_tilt(self.latent(x + sign * step), y.ravel(), snr) for sign in (1, -1)]
+                assert forces[atom, axis] == pytest.approx(KT * (ends[0] - ends[1]) / 2e-5, rel=1e-6, abs=1e-5)
+
+    def test_centres_must_be_as_many_as_dihedrals(self):
+        context, restraint = self.context(self.DIHEDRALS, 5)
+        with pytest.raises(ValueError, match="shorter"):
+            restraint.update(context, np.zeros((1, 2)), 1.0)
+
+    @pytest.mark.parametrize("periodic", [True, False])
+    def test_periodic_distances(self, periodic):
+        restraint = make_restraint(self.DIHEDRALS, KT, periodic)
+        assert restraint.force.usesPeriodicBoundaryConditions() == periodic
+        assert restraint.force.getForceGroup() == RESTRAINT
+
+    def test_restrained_dynamics_samples_the_von_mises_posterior(self, worker, toy_engine):
+        """Chains of four particles with bonds and angles, half of them with a torsion −a cos(θ − θ₀).
+
+        Their dihedrals are von Mises with η = SNR y, or SNR y + (a/kT)(cos θ₀, sin θ₀), whatever the rest does, and
+        have the mean I₁(|η|)/I₀(|η|) η/|η|. Within four standard errors over the chains, which are independent, and
+        these errors must be below 0.03.
+        """
+        chains, snr, barrier, angle = 60, 4.0, 5.0, 2.0
+        system = openmm.System()
+        bonds, bends, torsions = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce(), openmm.PeriodicTorsionForce()
+        dihedrals = []
+        for chain in range(chains):
+            a, b, c, d = (system.addParticle(10.0) for _ in range(4))
+            for pair in ((a, b), (b, c), (c, d)):
+                bonds.addBond(*pair, 0.15, 2000.0)
+            for triple in ((a, b, c), (b, c, d)):
+                bends.addAngle(*triple, 2.0, 100.0)
+            if chain % 2:
+                torsions.addTorsion(a, b, c, d, 1, angle + np.pi, barrier)
+            dihedrals.append((a, b, c, d))
+        for force in (bonds, bends, torsions):
+            system.addForce(force)
+        worker.start(toy_engine(system, dihedrals, friction=5.0, time_step=0.01))
+        y = np.array([0.3, -0.6])
+        start = [[0.0, 0.14, 0.0], [0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.2, 0.1, 0.1]]
+        task = RestrainedTask(
+            positions=(np.array(start) + np.arange(chains)[:, None, None]).reshape(-1, 3),
+            centres=np.tile(y, (chains, 1)),
+            log_snr=np.log(snr),
+            temperature=300.0,
+            equilibration_steps=300,
+            frame_steps=30,
+            frames=100,
+            seed=np.random.SeedSequence(1),
+        )
+        coordinates = TorsionCoordinates(tuple(map(str, range(chains))), tuple(dihedrals))
+        x = coordinates.decode(coordinates.encode(sample_restrained(task)))
+        for own, first in ((np.zeros(2), 0), (barrier / KT * np.array([np.cos(angle), np.sin(angle)]), 1)):
+            natural = snr * y + own
+            length = np.linalg.norm(natural)
+            exact = i1e(length) / i0e(length) * natural / length
+            means = x[:, first::2].mean(axis=0)
+            error = means.std(axis=0, ddof=1) / np.sqrt(len(means))
+            assert (error < 0.03).all()
+            assert (np.abs(means.mean(axis=0) - exact) < 4 * error).all()

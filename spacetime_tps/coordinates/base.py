@@ -1,0 +1,90 @@
+"""What a run asks of its latent coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacetime_tps.states import CollectiveVariable, FloatArray
+
+Dihedral = tuple[int, int, int, int]
+Restrained = tuple[int, ...] | tuple[Dihedral, ...]
+"""What a restraint holds: atoms, whose positions it holds, or dihedrals, four atoms each."""
+
+
+class Coordinates(Protocol):
+    """The way from molecule to latent vector, and from latent vector to restraint.
+
+    A spacetime point's y is a latent vector; as ``centres`` it is in the shape that the restraint takes: positions
+    (..., atoms, 3), or (cos, sin) of dihedrals (..., dihedrals, 2).
+    """
+
+    @property
+    def atoms(self) -> Restrained:
+        """Atoms or dihedrals that the latent vector is made of and the restraint acts on."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Number of latent coordinates."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Unit of latent coordinates, empty if they have none; that of SNR is its inverse square."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, NDArray[np.generic]]:
+        """Arrays that say what the centres belong to, stored beside them."""
+        ...
+
+    def superpose(self, positions: FloatArray) -> FloatArray:
+        """Frames (frames, all atoms, 3) in nm in the frame of reference that the restraint has."""
+        ...
+
+    def encode(self, positions: FloatArray) -> FloatArray:
+        """Latent vectors (frames, dimension) of positions (frames, all atoms, 3) in nm.
+
+        Raises
+        ------
+        TrajectoryError
+            If a frame has no latent vector; the message names it.
+        """
+        ...
+
+    def decode(self, latent: FloatArray) -> FloatArray:
+        """Centres (..., restrained, 3 or 2) of latent vectors (..., dimension)."""
+        ...
+
+    def canonical(self, centres: FloatArray, log_snr: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The same denoising distributions, by the one pair of centres and log SNR that stands for each.
+
+        Parameters
+        ----------
+        centres : array, shape (points, restrained, 3 or 2)
+        log_snr : array, shape (points,)
+        """
+        ...
+
+    def knows(self, variable: CollectiveVariable) -> bool:
+        """Whether a collective variable can be computed from centres."""
+        ...
+
+    def values(self, variable: CollectiveVariable, centres: FloatArray) -> FloatArray:
+        """A collective variable, shape (frames,), of centres (frames, restrained, 3 or 2).
+
+        Raises
+        ------
+        SpacetimeError
+            If these coordinates do not know it; the message says what to change.
+        """
+        ...
+
+
+def squared(unit: str) -> str:
+    """Square of a unit as it follows a number in a message: nothing if there is no unit."""
+    return f" {unit}²" if unit else ""
