@@ -86,7 +86,7 @@ def solve_channels(
     graph_levels: int = 10,
     graph_samples: int = 600,
     channels: int = 3,
-    max_iterations: int = 600,
+    max_iterations: int = 1000,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> list[Geodesic]:
     """Locally shortest curves from a to b under the constraints, one for each channel, the shortest first.

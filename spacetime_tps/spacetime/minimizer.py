@@ -16,10 +16,10 @@ from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
 from spacetime_tps.spacetime.preconditioner import Preconditioner
 
 _AIM = 0.2 * FEASIBILITY_TOLERANCE
-_ENERGY_TOLERANCE = {False: 1e-8, True: 5e-4}  # relative, of a restart; by whether there are constraints
+_ENERGY_TOLERANCE = 5e-4  # relative, of a restart with constraints
 _PLACES = 10  # along a curve, where the preconditioner takes the metric
 _BATCH = 64  # derivatives taken at a time
-_RESTART = 40  # iterations between two looks at the constraints and at the preconditioner
+_RESTART = 40  # iterations between two looks at the constraints; without any, to the first new preconditioner
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,17 @@ class SplineProblem:
         energy, violations = self.measure(inner)
         multipliers = [torch.zeros(self.points, dtype=torch.float64) for _ in self.constraints]
         stiffness = 30.0 * energy / self.points
-        iterations, converged = 0, False
-        tolerance = _ENERGY_TOLERANCE[bool(self.constraints)]
-        for _ in range(-(-max_iterations // _RESTART)):
+        iterations, converged, patience = 0, False, _RESTART
+        while iterations < max_iterations and not converged:
             previous, previous_worst = energy, _worst(violations)
-            inner, taken = self.descend(inner, multipliers, stiffness)
-            iterations += taken
+            budget = min(patience, max_iterations - iterations)
+            inner, taken, finished = self.descend(inner, multipliers, stiffness, budget)
+            iterations += max(taken, 1)
             energy, violations = self.measure(inner)
-            settled = abs(previous - energy) <= tolerance * energy
+            if not self.constraints:
+                converged, patience = finished, 2 * patience
+                continue
+            settled = abs(previous - energy) <= _ENERGY_TOLERANCE * energy
             converged = settled and _worst(violations) <= _AIM
             if converged:
                 break
@@ -126,8 +129,10 @@ class SplineProblem:
             energy, violations = self.terms(inner)
         return float(energy), violations
 
-    def descend(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> tuple[Tensor, int]:
-        """Some iterations of L-BFGS on the augmented Lagrangian, in preconditioned variables."""
+    def descend(
+        self, inner: Tensor, multipliers: list[Tensor], stiffness: float, iterations: int
+    ) -> tuple[Tensor, int, bool]:
+        """L-BFGS on the augmented Lagrangian, in preconditioned variables; also iterations taken and if it finished."""
         variables = self.preconditioner(inner, multipliers, stiffness)
 
         def lagrangian(z: np.ndarray) -> tuple[float, np.ndarray]:
@@ -145,9 +150,9 @@ class SplineProblem:
             np.zeros(inner.numel()),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": _RESTART, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
+            options={"maxiter": iterations, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-8},
         )
-        return inner + variables.back(torch.from_numpy(result.x)), int(result.nit)
+        return inner + variables.back(torch.from_numpy(result.x)), int(result.nit), result.status == 0
 
     def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Preconditioner:
         """Variables for the neighbourhood of a curve."""
