@@ -265,7 +265,7 @@ def _describe(
     if negative > 0:
         message += (
             f"; J < 0 on {100 * negative:.1f} % of the chords: this denoiser is not the gradient of a convex function, "
-            "and the energy may be too low. Fewer points and knots (16 and 4) average over its errors"
+            "and the energy may be too low. Fewer points and knots (12 and 3) average over its errors"
         )
     return Geodesic(
         points=curve,

@@ -113,6 +113,8 @@ class SplineProblem:
             energy, violations = self.measure(inner)
             if not self.constraints:
                 converged, patience = finished, 2 * patience
+                if not finished and taken < budget and previous - energy <= 1e-6 * abs(energy):
+                    break  # its line searches lead nowhere
                 continue
             settled = abs(previous - energy) <= _ENERGY_TOLERANCE * energy
             converged = settled and _worst(violations) <= _AIM
@@ -157,14 +159,15 @@ class SplineProblem:
     def preconditioner(self, inner: Tensor, multipliers: list[Tensor], stiffness: float) -> Preconditioner:
         """Variables for the neighbourhood of a curve."""
         values = self.basis(self.all_knots(inner)).requires_grad_()
-        curve = self.to_points(values)
-        moments = moments_at(self.denoiser, curve, "the gradients of the constraints")
         normals = []
-        for constraint, multiplier in zip(self.constraints, multipliers, strict=True):
-            violation = constraint.violation(self.denoiser, curve, moments)
-            active = multiplier + stiffness * violation.detach() > 0
-            (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
-            normals.append((normal[active], active))
+        if self.constraints:
+            curve = self.to_points(values)
+            moments = moments_at(self.denoiser, curve, "the gradients of the constraints")
+            for constraint, multiplier in zip(self.constraints, multipliers, strict=True):
+                violation = constraint.violation(self.denoiser, curve, moments)
+                active = multiplier + stiffness * violation.detach() > 0
+                (normal,) = torch.autograd.grad(violation.sum(), values, retain_graph=True)
+                normals.append((normal[active], active))
         metric = self.metric(values.detach()[self.places])
         return Preconditioner(self.basis.matrix[:, 1:-1], metric, self.hats, normals, stiffness)
 
