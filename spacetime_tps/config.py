@@ -281,8 +281,8 @@ class GeodesicSettings(Settings):
     knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
     variance_bound: Annotated[Area, Positive] = Field(0.004, description="of the low-variance geodesic")
     region: RegionSettings | None = None
-    graph_samples: int = Field(600, ge=10, description="thinned samples in the graph that starts the search")
-    channels: int = Field(3, ge=1, description="different paths through that graph to start from")
+    graph_samples: int = Field(600, ge=10, description="in the graph of the search: those that cover all samples best")
+    channels: int = Field(3, ge=1, description="different ones to look for")
     trial_paths: int = Field(
         16,
         ge=0,
@@ -306,7 +306,7 @@ class TorsionGeodesicSettings(GeodesicSettings):
     snr_bounds: tuple[Annotated[float, Positive], Annotated[float, Positive]] = (0.1, 2000.0)
     variance_bound: Annotated[float, Positive] = Field(0.05, description="of the low-variance geodesic")
     region: TorsionRegionSettings | None = None
-    graph_samples: int = Field(2000, ge=10, description="thinned samples in the graph that starts the search")
+    graph_samples: int = Field(2000, ge=10, description="in the graph of the search: those that cover all samples best")
 
 
 class PathSettings(Settings):

@@ -107,6 +107,7 @@ def solve(
         *endpoints(surface, denoiser, settings.end_log_snr),
         constraints,
         samples=surface.denoiser(settings.graph_kt).sample(settings.graph_samples, rng),
+        graph_samples=settings.graph_samples,
         points=settings.points,
         knots=settings.knots,
         log_snr_bounds=settings.log_snr_bounds,

@@ -105,6 +105,7 @@ class GaussianMixtureDenoiser:
         self._offset = torch.einsum("kd,kdr->kr", shifted, self.axes)
         self._normal = shifted - torch.einsum("kdr,kr->kd", self.axes, self._offset)
         self._normal_square = (self._normal**2).sum(-1)
+        self._full = self.rank == self.dimension and not floors.any()  # then terms of the floor and the normal vanish
 
     @property
     def dimension(self) -> int:
@@ -167,14 +168,18 @@ class GaussianMixtureDenoiser:
         variances, floors = self._blurred(log_snr)
         r = torch.softmax(self._log_weight(y, along, u, variances, floors), dim=-1)
         gain = (self.variances - self.floors[:, None]) / variances
-        t = self._offset + gain * u  # along the axes
+        t = torch.addcmul(self._offset, gain, u)  # along the axes
         b = self.floors / floors
         own = r * (1 - b)
-        mean = own @ self._normal + (own[..., None] * t).flatten(1) @ self._axes.T + (r * b).sum(-1, keepdim=True) * y
-        within = spread * ((1 - b) * gain.sum(-1) + b * self.dimension)
-        t_square = self._normal_square + (t**2).sum(-1)
-        t_y = y @ self._normal.T + (t * along).sum(-1)
-        square = (1 - b) ** 2 * t_square + 2 * b * (1 - b) * t_y + b**2 * (y**2).sum(-1, keepdim=True)
+        mean = (own[..., None] * t).flatten(1) @ self._axes.T
+        within = (1 - b) * spread * gain.sum(-1)
+        square = (1 - b) ** 2 * torch.linalg.vecdot(t, t)
+        if not self._full:
+            mean = mean + own @ self._normal + (r * b).sum(-1, keepdim=True) * y
+            within = within + b * spread * self.dimension
+            t_y = y @ self._normal.T + (t * along).sum(-1)
+            square = square + (1 - b) ** 2 * self._normal_square + 2 * b * (1 - b) * t_y
+            square = square + b**2 * (y**2).sum(-1, keepdim=True)
         variance = (r * (within + square)).sum(-1) - (mean**2).sum(-1)
         return Moments((mean + self._centre).reshape(*shape, self.dimension), variance.reshape(shape))
 

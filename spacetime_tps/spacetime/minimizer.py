@@ -16,7 +16,7 @@ from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
 from spacetime_tps.spacetime.preconditioner import Preconditioner
 
 _AIM = 0.2 * FEASIBILITY_TOLERANCE
-_ENERGY_TOLERANCE = 5e-4  # relative, of a restart with constraints
+_ENERGY_TOLERANCE = {False: 1e-6, True: 1.25e-5}  # relative, an iteration; by whether there are constraints
 _PLACES = 10  # along a curve, where the preconditioner takes the metric
 _BATCH = 64  # derivatives taken at a time
 _RESTART = 40  # iterations between two looks at the constraints; without any, to the first new preconditioner
@@ -111,12 +111,10 @@ class SplineProblem:
             inner, taken, finished = self.descend(inner, multipliers, stiffness, budget)
             iterations += max(taken, 1)
             energy, violations = self.measure(inner)
+            settled = abs(previous - energy) <= _ENERGY_TOLERANCE[bool(self.constraints)] * max(taken, 1) * energy
             if not self.constraints:
-                converged, patience = finished, 2 * patience
-                if not finished and taken < budget and previous - energy <= 1e-6 * abs(energy):
-                    break  # its line searches lead nowhere
+                converged, patience = finished or settled, 2 * patience
                 continue
-            settled = abs(previous - energy) <= _ENERGY_TOLERANCE * energy
             converged = settled and _worst(violations) <= _AIM
             if converged:
                 break

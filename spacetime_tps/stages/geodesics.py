@@ -64,7 +64,7 @@ def make_geodesics(run: RunContext) -> StageReport:
     """Solve and write ``geodesics/*.npz``."""
     settings = run.settings.geodesics
     denoiser = load_denoiser(run)
-    samples = _graph_samples(run)
+    samples = torch.from_numpy(run.coordinates.encode(load_training_set(run.output).positions))
     bound = VarianceBound(settings.variance_bound)
     report: dict[str, Any] = {}
 
@@ -120,6 +120,7 @@ def _solve(
             knots=settings.knots,
             log_snr_bounds=(float(np.log(low)), float(np.log(high))),
             graph_levels=settings.graph_levels,
+            graph_samples=settings.graph_samples,
             channels=settings.channels,
             progress=lambda starts: track(starts, f"{name} geodesic", len(starts)),
         )
@@ -204,14 +205,6 @@ def endpoints(run: RunContext) -> tuple[Points, Points]:
     structures = [run.molecule.structures[state.structure] for state in run.molecule.states]
     a, b = (point(run.coordinates.encode(structure[None])[0], log_snr) for structure in structures)
     return a, b
-
-
-def _graph_samples(run: RunContext) -> torch.Tensor:
-    """Training frames, thinned evenly, every frame alike: rare ones are the ones that connect."""
-    training = load_training_set(run.output)
-    count = min(run.settings.geodesics.graph_samples, len(training.weights))
-    keep = np.linspace(0, len(training.weights) - 1, count).round().astype(int)
-    return torch.from_numpy(run.coordinates.encode(training.positions[keep]))
 
 
 def latent_values(run: RunContext, latent: FloatArray, names: Sequence[str]) -> Values:

@@ -67,6 +67,7 @@ def test_a_group_of_a_larger_universe(expected):
     """The molecule behind an ion."""
     ion = MDAnalysis.Universe.empty(1, trajectory=True)
     ion.add_TopologyAttr("elements", ["Na"])
+    ion.add_TopologyAttr("names", ["NA"])
     both = MDAnalysis.Merge(ion.atoms, universe(frames()[:1]).atoms)
     both.load_new(10 * np.concatenate([np.zeros((5, 1, 3)), frames()], axis=1), format=MemoryReader)
     with pytest.raises(MoleculeError, match="there are 23 atoms, but the molecule has 22"):
