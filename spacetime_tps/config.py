@@ -282,7 +282,7 @@ class GeodesicSettings(Settings):
     variance_bound: Annotated[Area, Positive] = Field(0.004, description="of the low-variance geodesic")
     region: RegionSettings | None = None
     graph_samples: int = Field(600, ge=10, description="in the graph of the search: those that cover all samples best")
-    channels: int = Field(3, ge=1, description="different ones to look for")
+    channels: int = Field(2, ge=1, description="different ones to look for")
     trial_paths: int = Field(
         16,
         ge=0,

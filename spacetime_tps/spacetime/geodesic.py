@@ -18,6 +18,7 @@ from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
 from spacetime_tps.spacetime.minimizer import Solution, SplineProblem
 from spacetime_tps.spacetime.search import SpacetimeGraph
 
+_BENDS = (2.0, 0.0, 5.0)  # depths in log SNR of the curves that unconstrained problems start from
 _SAME = 0.15  # how far apart two channels' means must be somewhere, in units of the distance between the ends
 
 
@@ -87,13 +88,13 @@ def solve_channels(
     graph_samples: int = 600,
     channels: int = 3,
     max_iterations: int = 1000,
-    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> list[Geodesic]:
     """Locally shortest curves from a to b under the constraints, one for each channel, the shortest first.
 
     The curve is a cubic spline in (y, λ) through ``knots`` inner knots; its energy (N−1)/2 Σ J is minimised by
     L-BFGS with bounded λ in float64, constraints by the augmented Lagrangian method (Nocedal & Wright, ch. 17).
-    Unconstrained problems start from several bends towards low SNR; constrained ones, which have many local minima,
+    Unconstrained problems start from bends towards low SNR until two agree; constrained ones, which have many local minima,
     from short paths through a graph of feasible spacetime points, each sought away from the channels found before.
     Curves that converge to the same channel are one. Linear algebra runs on one thread: vectors here are short.
 
@@ -121,7 +122,7 @@ def solve_channels(
     max_iterations : int
         Of L-BFGS, for each start.
     progress : callable
-        Passes the numbers of the starts on, one after another, and may show how many are done.
+        Passes the items of a sequence on, one for each start, and may show how many are done.
 
     Returns
     -------
@@ -148,11 +149,11 @@ def solve_channels(
         curve = constant_speed(denoiser, problem.to_points, solution.knots, points)
         return _describe(denoiser, curve, constraints, solution, problem.evaluations)
 
-    if not constraints and not starts:
-        starts = [_bend(a, b, depth, bounds) for depth in (0.0, 2.0, 5.0)]
     with threadpool_limits(1):
         if starts:
             return _distinct([refine(starts[index]) for index in progress(range(len(starts)))])
+        if not constraints:
+            return _agreeing(refine(_bend(a, b, depth, bounds)) for depth in progress(_BENDS))
         if samples is None or not len(samples):
             raise GeometryError("a constrained geodesic needs samples (for the graph that starts it) or starts")
         graph = SpacetimeGraph(
@@ -194,6 +195,16 @@ def _bounds(denoiser: Denoiser, a: Points, b: Points, asked: tuple[float, float]
     if not bounds[0] < bounds[1]:
         raise GeometryError(f"log SNR bounds must rise, not go from {bounds[0]} to {bounds[1]}")
     return bounds
+
+
+def _agreeing(solved: Iterable[Geodesic]) -> list[Geodesic]:
+    """Distinct ones of geodesics that are solved one after another, until two starts have come to the same."""
+    found: list[Geodesic] = []
+    for tried, geodesic in enumerate(solved, 1):
+        found = _distinct([*found, geodesic])
+        if len(found) < tried:
+            break
+    return found
 
 
 def _distinct(geodesics: list[Geodesic]) -> list[Geodesic]:
