@@ -94,9 +94,9 @@ def solve_channels(
 
     The curve is a cubic spline in (y, λ) through ``knots`` inner knots; its energy (N−1)/2 Σ J is minimised by
     L-BFGS with bounded λ in float64, constraints by the augmented Lagrangian method (Nocedal & Wright, ch. 17).
-    Unconstrained problems start from bends towards low SNR until two agree; constrained ones, which have many local minima,
-    from short paths through a graph of feasible spacetime points, each sought away from the channels found before.
-    Curves that converge to the same channel are one. Linear algebra runs on one thread: vectors here are short.
+    Unconstrained problems start from bends towards low SNR until two agree; constrained ones, which have many local
+    minima, from short paths through a graph of feasible spacetime points, each sought away from the channels found
+    before. Curves that converge to the same channel are one. Linear algebra runs on one thread: vectors are short.
 
     Parameters
     ----------
