@@ -23,7 +23,7 @@ from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 SYSTEM = "alanine_dipeptide"
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)
-POINTS, PATHS, BOUND = 24, 2, 0.03
+POINTS, PATHS, BOUND = 48, 2, 0.03
 SMALL = {
     "coordinates": "torsions",
     "samples": {"method": "files", "trajectories": ["turned.h5"], "model_temperature": "1000 K"},
@@ -32,7 +32,7 @@ SMALL = {
         "end_snr": 300,
         "variance_bound": BOUND,
         "points": POINTS,
-        "knots": 6,
+        "knots": 8,
         "graph_samples": 150,
         "graph_levels": 5,
         "channels": 1,
