@@ -25,6 +25,7 @@ import torch
 from figure_toy_geodesic import ENDS as TOY_ENDS
 from figure_toy_geodesic import TOY, from_schedule
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from reference_data import PaperSurface, paper_curve, paper_denoiser, paper_ends
 
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
@@ -209,6 +210,8 @@ def draw(path: Path, by_dimension: list[dict[str, Any]], by_points: list[dict[st
         far = np.array([above, max(x)])
         axes.loglog(far, y[-1] * (far / max(x)) ** slope, "--", color="tab:red", label=f"exponent {slope:.2f}")
         axes.set(xlabel=label, ylabel="seconds, one core")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
