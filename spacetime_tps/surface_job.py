@@ -20,20 +20,9 @@ from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
 from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solve_channels
 from spacetime_tps.spacetime.constraints import Constraint
+from spacetime_tps.stages.geodesics import REPORTED
 from spacetime_tps.states import FloatArray
 from spacetime_tps.surfaces import Surface
-
-REPORTED = (
-    "energy",
-    "length",
-    "speed_ratio",
-    "negative_chord_fraction",
-    "max_variance",
-    "feasible",
-    "converged",
-    "evaluations",
-    "message",
-)
 
 
 def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, seed: int) -> dict[str, Any]:
