@@ -32,7 +32,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spacetime_tps.denoisers import Denoiser, ExternalDenoiser, GaussianMixtureDenoiser, Moments, fit_mixture
 from spacetime_tps.progress import configure_logging
-from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solve_geodesic, symmetric_divergence
+from spacetime_tps.spacetime import (
+    Geodesic,
+    NoiseShell,
+    Points,
+    VarianceBound,
+    point,
+    solve_geodesic,
+    symmetric_divergence,
+)
 from spacetime_tps.spacetime.distance import edit_geodesic, half_circle
 from spacetime_tps.spacetime.family import moments_at
 
@@ -124,22 +132,6 @@ def train(images: Tensor, seed: int) -> nn.Module:
         average.update_parameters(network)
     averaged: nn.Module = average.module.double().eval().requires_grad_(False)
     return averaged
-
-
-@dataclass(frozen=True)
-class NoiseShell:
-    """SNR E[|x − y|² | z] ≤ D: y no farther from the images than noise takes it, where a network has been trained."""
-
-    dimension: int
-
-    def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
-        """SNR E|x − y|²/D − 1."""
-        square = ((moments.mean - points.y) ** 2).sum(-1) + moments.variance
-        return points.snr * square / self.dimension - 1
-
-    def relaxed(self, violation: float) -> str:
-        """The noise of such a point."""
-        return f"{1 + violation:.3g} times the noise of its level"
 
 
 def denoising_errors(denoiser: Denoiser, images: Tensor, seed: int) -> dict[str, float]:

@@ -9,17 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from spacetime_tps.config_denoiser import DenoiserSettings, MixtureSettings, Positive, Settings
 from spacetime_tps.units import Area, In, InverseArea, Length, Rate, Temperature, Time
-
-Positive = Field(gt=0, allow_inf_nan=False)
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused, objects are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CollectiveVariableSettings(Settings):
@@ -230,24 +223,6 @@ SamplesSettings = Annotated[
 ]
 
 
-class MixtureSettings(Settings):
-    """The Gaussian-mixture denoiser."""
-
-    kind: Literal["mixture"] = "mixture"
-    components: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
-        (8, 16, 24), min_length=1, description="of one fit: candidates; the held-out likelihood chooses"
-    )
-    covariance: Literal["full", "low_rank", "shrunk"] = Field("full", description="of the Gaussians of positions")
-    rank: int = Field(16, ge=1, description="axes of each low-rank covariance")
-    fits: int = Field(3, ge=1, le=100, description="fits from different starts, whose average is the model")
-    shrinkage: float = Field(
-        24.0, ge=0, description="pseudo-counts of the pooled covariance in each component's covariance"
-    )
-    held_out: float = Field(0.2, gt=0, lt=0.9, description="fraction of the samples, in blocks of time")
-    max_frames: int = Field(4000, ge=100, description="frames used, evenly spaced, when there are more")
-    check_points: int = Field(3, ge=0, description="spacetime points where restrained MD checks the model")
-
-
 class RegionSettings(Settings):
     """The region that the region-avoiding geodesic keeps away from: where a curve crosses a surface.
 
@@ -290,6 +265,12 @@ class GeodesicSettings(Settings):
         "often and then stay lowest in energy is kept; with 0 the shortest is",
     )
     graph_levels: int = Field(10, ge=2, description="levels of log SNR in that graph")
+    rounds: int = Field(
+        0,
+        ge=0,
+        description="on-policy rounds at most: restrained windows along the low-variance geodesic join the samples, "
+        "the denoiser learns from them and the geodesics are solved again, until lengths by model and by MD agree",
+    )
 
     @model_validator(mode="after")
     def _ends_inside_bounds(self) -> Self:
@@ -345,7 +326,7 @@ class RunSettings(Settings):
     system: SystemSettings
     coordinates: CoordinatesSettings = CartesianSettings()
     samples: SamplesSettings
-    denoiser: MixtureSettings = MixtureSettings()
+    denoiser: DenoiserSettings = MixtureSettings()
     geodesics: GeodesicSettings = GeodesicSettings()
     paths: PathSettings = PathSettings()
     shooting: ShootingSettings = ShootingSettings()
@@ -372,6 +353,9 @@ class RunSettings(Settings):
             raise ValueError(
                 f"coordinates.template: no structure {template!r} (there are: {', '.join(self.system.structures)})"
             )
+        message_passing = getattr(self.denoiser, "network", "perceptron") == "message_passing"
+        if message_passing and not isinstance(self.coordinates, CartesianSettings):
+            raise ValueError("denoiser.network: message_passing is of positions; with torsions take perceptron")
         region = self.geodesics.region
         if region is not None:
             unit = self.system._unit_of(region.collective_variable, "geodesics.region")

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from spacetime_tps.config import RunSettings, Settings, settings_class, spelled_out
+from spacetime_tps.config import RunSettings, settings_class, spelled_out
+from spacetime_tps.config_denoiser import Settings, denoiser_kind
 from spacetime_tps.config_surface import SurfaceRunSettings
-from spacetime_tps.errors import ConfigError
+from spacetime_tps.errors import ConfigError, OutputError
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def parse_settings(content: dict[str, Any], source: str) -> RunSettings | Surfac
 
 
 def _explain(error: ValidationError) -> list[str]:
-    tags = {"replica_exchange", "molecular_dynamics", "files", "cartesian", "torsions"}
+    tags = {"replica_exchange", "molecular_dynamics", "files", "cartesian", "torsions", "mixture", "potential"}
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"] if part not in tags) or "settings"
@@ -115,8 +116,30 @@ def load_settings(system_file: Path, config_file: Path | None = None) -> RunSett
             override.pop(key, None)
         if "surface" not in content:
             content["coordinates"] = spelled_out(content.get("coordinates", {}))
+            content["denoiser"] = denoiser_kind(content.get("denoiser", {}))
         content, source = merge(content, override), f"{system_file} with {config_file}"
     return parse_settings(content, source)
+
+
+def open_run(output: Path) -> tuple[RunSettings | SurfaceRunSettings, int]:
+    """Settings and seed of the run in a folder.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds no run.
+    ConfigError
+        If its settings cannot be read.
+    """
+    config = output / "config.yaml"
+    if not config.is_file():
+        raise OutputError(f"{output} holds no run (it has no config.yaml); give the folder of one")
+    content = read_yaml(config)
+    if not {"seed", "versions"} <= content.keys():
+        raise OutputError(f"{config} was not written by a run (it has no seed or no versions); give the folder of one")
+    seed = int(content.pop("seed"))
+    del content["versions"]
+    return parse_settings(content, str(config)), seed
 
 
 def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -126,9 +149,13 @@ def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any
         return str((folder / value).resolve()) if isinstance(value, str) else value
 
     content = {key: dict(value) if isinstance(value, dict) else value for key, value in content.items()}
-    system, samples, surface = (content.get(section) for section in ("system", "samples", "surface"))
+    system, samples, surface, denoiser = (
+        content.get(section) for section in ("system", "samples", "surface", "denoiser")
+    )
     if isinstance(surface, dict) and "grid" in surface:
         surface["grid"] = absolute(surface["grid"])
+    if isinstance(denoiser, dict) and "pretrained" in denoiser:
+        denoiser["pretrained"] = absolute(denoiser["pretrained"])
     if isinstance(system, dict):
         if isinstance(system.get("structures"), dict):
             system["structures"] = {name: absolute(path) for name, path in system["structures"].items()}

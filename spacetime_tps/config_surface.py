@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from spacetime_tps.config import Positive, Settings
+from spacetime_tps.config_denoiser import Positive, Settings
 
 PositiveFloat = Annotated[float, Positive]
 TABLE = "table"

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 import yaml
 
-from spacetime_tps.config import FilesSettings, ReplicaExchangeSettings, RunSettings, Settings
+from spacetime_tps.config import FilesSettings, ReplicaExchangeSettings, RunSettings
+from spacetime_tps.config_denoiser import Settings
 from spacetime_tps.config_files import load_settings, read_yaml
 from spacetime_tps.config_surface import SurfaceRunSettings
 from spacetime_tps.coordinates import Coordinates
@@ -30,6 +31,7 @@ from spacetime_tps.stages.context import RunContext, StageReport, make_coordinat
 from spacetime_tps.stages.denoiser import make_denoiser
 from spacetime_tps.stages.geodesics import make_geodesics
 from spacetime_tps.stages.paths import make_paths
+from spacetime_tps.stages.potential import CHECKPOINT, load_pretrained
 from spacetime_tps.stages.reactive import make_reactive
 from spacetime_tps.stages.results import make_results, write_summary
 from spacetime_tps.stages.samples import make_samples, user_training_set
@@ -149,6 +151,8 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
         If an interval is not a whole number of steps, or a region's variable is none of the model's dihedrals.
     MoleculeError
         If a region's variable cannot be computed from the model's atoms.
+    GeometryError
+        If a trained denoiser cannot be used.
     TrajectoryError
         If the user's trajectories cannot be used, or a state's structure has no latent vector.
     """
@@ -170,6 +174,9 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
         raise ConfigError(str(error)) from error
     if isinstance(samples, FilesSettings):
         user_training_set(samples, molecule)
+    pretrained = getattr(settings.denoiser, "pretrained", None)
+    if pretrained is not None:
+        load_pretrained(pretrained, molecule, coordinates)
     ends = np.stack([molecule.structures[state.structure] for state in molecule.states])
     centres = coordinates.decode(coordinates.encode(ends))
     if settings.geodesics.region is not None:
@@ -196,7 +203,11 @@ def _prepare_output(output: Path, settings: Settings, seed: int | None, resume: 
         raise OutputError(f"{output} is not empty and holds no run of ours; choose another directory")
     output.mkdir(parents=True, exist_ok=True)
     _remove(
-        output, ["config.yaml", "topology.pdb", "stages", *(name for names in _STAGE_FILES.values() for name in names)]
+        output,
+        [
+            *("config.yaml", "topology.pdb", "stages", "calibration", CHECKPOINT),
+            *(name for names in _STAGE_FILES.values() for name in names),
+        ],
     )
     seed = 0 if seed is None else seed
     content = settings.model_dump(mode="json", exclude_none=True) | {"seed": seed, "versions": _versions()}

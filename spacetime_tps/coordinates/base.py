@@ -56,6 +56,18 @@ class Coordinates(Protocol):
         """
         ...
 
+    def project(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What a restraint sees of positions (frames, all atoms, 3) in nm: frames are not superposed.
+
+        Returns
+        -------
+        latent : array, shape (frames, dimension)
+            Components of the restrained x in the latent space, in which y lies.
+        outside : array, shape (frames,)
+            Squared length of the rest of x: |x − y|² is |latent − y|² + outside.
+        """
+        ...
+
     def decode(self, latent: FloatArray) -> FloatArray:
         """Centres (..., restrained, 3 or 2) of latent vectors (..., dimension)."""
         ...

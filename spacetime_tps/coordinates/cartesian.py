@@ -97,6 +97,22 @@ class CartesianCoordinates:
         chosen = self.superpose(positions)[:, list(self.atoms)]
         return np.asarray((chosen.reshape(len(chosen), -1)) @ self.basis)
 
+    def project(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Components in the latent space of the chosen atoms, centred but not rotated, and what lies outside of it.
+
+        A restraint to centred y leaves the centroid to fluctuate on its own: centred x are what p(x|z) is about.
+
+        Returns
+        -------
+        latent : array, shape (frames, dimension)
+        outside : array, shape (frames,)
+            Squared length in nm² along the three directions of rotation.
+        """
+        chosen = np.asarray(positions, dtype=float)[:, list(self.atoms)]
+        centred = (chosen - chosen.mean(axis=1, keepdims=True)).reshape(len(chosen), -1)
+        latent = centred @ self.basis
+        return latent, ((centred - latent @ self.basis.T) ** 2).sum(axis=1)
+
     def decode(self, latent: FloatArray) -> FloatArray:
         """Positions (..., n, 3) of the chosen atoms in nm, superposed on the template."""
         latent = np.asarray(latent)

@@ -140,6 +140,10 @@ class TorsionCoordinates:
             )
         return np.asarray(np.stack([cosine / scale, sine / scale], axis=-1).reshape(len(corners), -1))
 
+    def project(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Latent vectors (frames, dimension), and zeros (frames,): the restraint sees nothing but these."""
+        return self.encode(positions), np.zeros(len(positions))
+
     def decode(self, latent: FloatArray) -> FloatArray:
         """(cos θ, sin θ) of each dihedral, shape (..., dihedrals, 2); inside the unit circle for means and centres."""
         latent = np.asarray(latent)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Moments
+from spacetime_tps.denoisers.files import read, write
 from spacetime_tps.errors import GeometryError
 
 FACTORS = ("weights", "means", "axes", "variances", "floors")  # that define a mixture, as `from_factors` takes them
@@ -199,11 +198,10 @@ class GaussianMixtureDenoiser:
 
     def save(self, path: Path, description: dict[str, object]) -> None:
         """Write weights, means and factors of the covariances as safetensors, with a JSON description inside."""
-        tensors = {name: getattr(self, name).contiguous() for name in FACTORS}
-        save_file(tensors, path, metadata={"kind": "gaussian_mixture", "description": json.dumps(description)})
+        write(path, "gaussian_mixture", {name: getattr(self, name) for name in FACTORS}, description)
 
     @classmethod
-    def load(cls, path: Path) -> tuple[GaussianMixtureDenoiser, dict[str, object]]:
+    def load(cls, path: Path) -> tuple[GaussianMixtureDenoiser, dict[str, Any]]:
         """Denoiser and description written by :meth:`save`; files with whole covariances, as older ones, are read too.
 
         Raises
@@ -211,18 +209,12 @@ class GaussianMixtureDenoiser:
         GeometryError
             If the file is missing, damaged or of another kind.
         """
+        _, tensors, description = read(path, "gaussian_mixture")
+        build = cls if "covariances" in tensors else cls.from_factors
         try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("kind") != "gaussian_mixture":
-                    raise KeyError("it does not hold a Gaussian mixture")
-                whole = "covariances" in file.keys()  # noqa: SIM118
-                names = ("weights", "means", "covariances") if whole else FACTORS
-                arrays = [file.get_tensor(name) for name in names]
-                description = json.loads(metadata["description"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            return build(**tensors), description
+        except TypeError as error:
             raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
-        return (cls(*arrays) if whole else cls.from_factors(*arrays)), description
 
     @classmethod
     def wiener(cls, samples: ArrayLike, weights: ArrayLike | None = None) -> GaussianMixtureDenoiser:

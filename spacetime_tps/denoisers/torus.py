@@ -6,7 +6,6 @@ distributions q(θ) exp(−SNR/2 |x − y|²) are q tilted by exp(SNR y·x), and
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from scipy.special import i0e, i1e
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Moments
+from spacetime_tps.denoisers.files import read, write
 from spacetime_tps.errors import GeometryError
 
+PARAMETERS = ("weights", "means", "concentrations")
 _UNIT_TOLERANCE = 1e-6
 _TINY = 1e-24  # added to squared lengths: gradients of √ stay finite at 0
 
@@ -130,11 +129,10 @@ class VonMisesMixtureDenoiser:
 
     def save(self, path: Path, description: dict[str, object]) -> None:
         """Write weights, means and concentrations as safetensors, with a JSON description inside."""
-        tensors = {"weights": self.weights, "means": self.means, "concentrations": self.concentrations}
-        save_file(tensors, path, metadata={"kind": "von_mises_mixture", "description": json.dumps(description)})
+        write(path, "von_mises_mixture", {name: getattr(self, name) for name in PARAMETERS}, description)
 
     @classmethod
-    def load(cls, path: Path) -> tuple[VonMisesMixtureDenoiser, dict[str, object]]:
+    def load(cls, path: Path) -> tuple[VonMisesMixtureDenoiser, dict[str, Any]]:
         """Denoiser and description written by :meth:`save`.
 
         Raises
@@ -142,16 +140,11 @@ class VonMisesMixtureDenoiser:
         GeometryError
             If the file is missing, damaged or of another kind.
         """
+        _, tensors, description = read(path, "von_mises_mixture")
         try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("kind") != "von_mises_mixture":
-                    raise KeyError("it does not hold a von Mises mixture")
-                arrays = [file.get_tensor(name) for name in ("weights", "means", "concentrations")]
-                description = json.loads(metadata["description"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            return cls(**tensors), description
+        except TypeError as error:
             raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
-        return cls(*arrays), description
 
 
 class _Bessel(torch.autograd.Function):

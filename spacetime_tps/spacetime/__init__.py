@@ -1,6 +1,6 @@
 """Geometry of the spacetime of denoising distributions. Knows no molecule and no OpenMM."""
 
-from spacetime_tps.spacetime.constraints import RegionAvoidance, VarianceBound
+from spacetime_tps.spacetime.constraints import NoiseShell, RegionAvoidance, VarianceBound
 from spacetime_tps.spacetime.distance import EditDistances, edit_distance, edit_geodesic, pairwise_edit_distances
 from spacetime_tps.spacetime.family import Points, kl_divergence, point, symmetric_divergence
 from spacetime_tps.spacetime.geodesic import Geodesic, solve_channels, solve_geodesic
@@ -8,6 +8,7 @@ from spacetime_tps.spacetime.geodesic import Geodesic, solve_channels, solve_geo
 __all__ = [
     "EditDistances",
     "Geodesic",
+    "NoiseShell",
     "Points",
     "RegionAvoidance",
     "VarianceBound",

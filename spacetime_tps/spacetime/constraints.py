@@ -1,4 +1,4 @@
-"""What a curve must obey besides being short: a bound on the posterior variance, a region to keep away from."""
+"""What a curve must obey besides being short: a bound on the posterior variance, regions to keep away from or in."""
 
 from __future__ import annotations
 
@@ -37,9 +37,13 @@ class VarianceBound:
     ----------
     limit : float
         In the square of y's unit.
+    free_directions : int
+        Directions, such as rotations of a molecule, in which x follows its restraint alone, with variance 1/SNR each:
+        that is not counted.
     """
 
     limit: float
+    free_directions: int = 0
 
     def __post_init__(self) -> None:
         if not self.limit > 0:
@@ -47,11 +51,34 @@ class VarianceBound:
 
     def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
         """v/limit − 1."""
-        return moments.variance / self.limit - 1
+        return (moments.variance - self.free_directions / points.snr) / self.limit - 1
 
     def relaxed(self, violation: float) -> str:
         """The variance of such a point."""
         return f"a variance bound of {self.limit * (1 + violation):.4g} ({self.limit:.4g} asked)"
+
+
+@dataclass(frozen=True)
+class NoiseShell:
+    """SNR E[|x − y|² | z] ≤ ``limit``: y no farther from x than noise takes it, where a network has been trained.
+
+    For x in D directions noise alone has D ± √(2D).
+
+    Attributes
+    ----------
+    limit : float
+    """
+
+    limit: float
+
+    def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
+        """SNR E|x − y|²/limit − 1."""
+        square = ((moments.mean - points.y) ** 2).sum(-1) + moments.variance
+        return points.snr * square / self.limit - 1
+
+    def relaxed(self, violation: float) -> str:
+        """The noise of such a point."""
+        return f"SNR |x − y|² of {self.limit * (1 + violation):.4g} ({self.limit:.4g} asked)"
 
 
 @dataclass(frozen=True)

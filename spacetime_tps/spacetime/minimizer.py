@@ -193,10 +193,13 @@ class SplineProblem:
 def _jacobian(outputs: Tensor, inputs: Tensor) -> Tensor:
     """Derivatives of each point's outputs (N, M) by its inputs (N, D), shape (N, M, D)."""
     seeds = torch.eye(outputs.shape[1], dtype=torch.float64)[:, None].expand(-1, *outputs.shape)
-    rows = [
-        torch.autograd.grad(outputs, inputs, seeds[start : start + _BATCH], retain_graph=True, is_grads_batched=True)[0]
-        for start in range(0, len(seeds), _BATCH)
-    ]
+    try:
+        rows = [
+            torch.autograd.grad(outputs, inputs, some, retain_graph=True, is_grads_batched=True)[0]
+            for some in torch.split(seeds, _BATCH)
+        ]
+    except RuntimeError:  # torch does not know every operation in batches: sparse products, for one
+        rows = [torch.autograd.grad(outputs, inputs, seed, retain_graph=True)[0][None] for seed in seeds]
     return torch.cat(rows).transpose(0, 1)
 
 

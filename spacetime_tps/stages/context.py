@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from spacetime_tps.config import RunSettings, TorsionSettings
 from spacetime_tps.coordinates import CartesianCoordinates, Coordinates, TorsionCoordinates
+from spacetime_tps.denoisers.frame import Frame, PlainFrame, RigidFrame
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import WorkerPool
 from spacetime_tps.states import FloatArray, select
+
+REFINED_DENOISER = Path("geodesics", "denoiser.safetensors")
+"""Of on-policy rounds, in the output of a run; it goes when the geodesics are solved anew."""
 
 
 def report_path(output: Path, stage: str) -> Path:
@@ -93,3 +98,10 @@ def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> Coordi
     atoms = select(molecule.topology, wanted.atoms, "coordinates.atoms")
     template = wanted.template or molecule.states[0].structure
     return CartesianCoordinates.from_structure(atoms.tolist(), molecule.structures[template])
+
+
+def make_frame(coordinates: Coordinates) -> Frame:
+    """Where the noise of latent coordinates lives."""
+    if isinstance(coordinates, CartesianCoordinates):
+        return RigidFrame(torch.from_numpy(coordinates.basis), torch.from_numpy(coordinates.template))
+    return PlainFrame(coordinates.dimension)

@@ -12,12 +12,13 @@ import torch
 
 from spacetime_tps.config import RegionSettings
 from spacetime_tps.coordinates.base import squared
-from spacetime_tps.denoisers import Denoiser
+from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
 from spacetime_tps.spacetime import (
     Geodesic,
+    NoiseShell,
     Points,
     RegionAvoidance,
     VarianceBound,
@@ -27,9 +28,10 @@ from spacetime_tps.spacetime import (
 )
 from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.stages.annealed import fraction_in_region, measure_paths, run_paths
-from spacetime_tps.stages.context import RunContext, StageReport
-from spacetime_tps.stages.denoiser import load_denoiser
-from spacetime_tps.stages.samples import load_training_set
+from spacetime_tps.stages.context import REFINED_DENOISER, RunContext, StageReport, make_frame
+from spacetime_tps.stages.denoiser import load_denoiser, save_denoiser
+from spacetime_tps.stages.refinement import agrees, join, measure_curve, retrain
+from spacetime_tps.stages.samples import TrainingSet, load_training_set
 from spacetime_tps.states import FloatArray, Values
 
 REPORTED = (
@@ -61,21 +63,61 @@ class Region:
 
 
 def make_geodesics(run: RunContext) -> StageReport:
-    """Solve and write ``geodesics/*.npz``."""
-    settings = run.settings.geodesics
-    denoiser = load_denoiser(run)
-    samples = torch.from_numpy(run.coordinates.encode(load_training_set(run.output).positions))
-    bound = VarianceBound(settings.variance_bound)
-    report: dict[str, Any] = {}
+    """Solve and write ``geodesics/*.npz``; in on-policy rounds refine the denoiser and solve again."""
+    denoiser, training = load_denoiser(run), load_training_set(run.output)
+    rounds = run.settings.geodesics.rounds
+    evaluations = {"channel_trials": 0, "windows": 0}
+    history: list[dict[str, Any]] = []
+    for index in range(rounds + 1):
+        report: dict[str, Any] = {}
+        low_variance, spent = _solve_all(run, denoiser, training, report)
+        evaluations["channel_trials"] += spent
+        if not rounds:
+            break
+        measure_seed, train_seed = np.random.SeedSequence([*run.seed.entropy, index]).spawn(2)  # type: ignore[misc]
+        curve = low_variance.points if low_variance is not None else _straight_line(run)
+        windows, at, figures = measure_curve(run, denoiser, curve, training, measure_seed, f"round {index}")
+        evaluations["windows"] += windows.evaluations
+        history.append({**figures, "found": low_variance is not None})
+        if index == rounds or (low_variance is not None and agrees(figures)):
+            break
+        training = join(training, windows, at, run.coordinates)
+        denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
+        run.folder("geodesics")
+        save_denoiser(run, denoiser, run.output / REFINED_DENOISER)
+    if rounds:
+        report["rounds"] = history
+    return StageReport(evaluations, report)
 
-    evaluations = {"channel_trials": 0}
+
+def _straight_line(run: RunContext) -> Points:
+    """Between the ends, at their SNR: where windows begin if the samples do not connect the states."""
+    a, b = endpoints(run)
+    share = torch.linspace(0, 1, run.settings.geodesics.points, dtype=torch.float64)
+    return Points(torch.lerp(a.y, b.y, share[:, None]), a.log_snr.expand(len(share)))
+
+
+def _solve_all(
+    run: RunContext, denoiser: Denoiser, training: TrainingSet, report: dict[str, Any]
+) -> tuple[Geodesic | None, int]:
+    """Solve for every curve, save and report them; the low-variance one, and evaluations spent on trials."""
+    settings = run.settings.geodesics
+    samples = torch.from_numpy(run.coordinates.encode(training.positions))
+    frame = make_frame(run.coordinates)
+    known: tuple[Constraint, ...] = ()  # where the denoiser can be asked
+    bound = VarianceBound(settings.variance_bound)
+    if isinstance(denoiser, PotentialDenoiser):
+        known = (NoiseShell(frame.degrees + 3 * np.sqrt(2 * frame.degrees)),)
+        bound = VarianceBound(settings.variance_bound, free_directions=frame.degrees - frame.dimension)
+    trials = 0
 
     def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
         """Solve, choose among channels, save and report."""
-        channels = _solve(run, denoiser, samples, name, constraints, report)
+        nonlocal trials
+        channels = _solve(run, denoiser, samples, name, (*constraints, *known), report)
         if constraints:
             channels, spent = _try_channels(run, name, channels, report)
-            evaluations["channel_trials"] += spent
+            trials += spent
         if channels:
             _keep(run, name, channels[0], report)
         return channels[0] if channels else None
@@ -87,16 +129,15 @@ def make_geodesics(run: RunContext) -> StageReport:
             region = find_region(run, settings.region, low_variance)
         except GeometryError as error:
             _report_failure("region_avoiding", error, report)
-            return StageReport(evaluations, report)
+            return low_variance, trials
         divergence = _reachable_divergence(run, denoiser, region, settings.region.divergence)
         report["region"] = {
             "log_snr": float(region.centre.log_snr),
             "divergence": divergence,
             "collective_variables": region.values,
         }
-        avoid = RegionAvoidance(region.centre, divergence)
-        solve("region_avoiding", (bound, avoid))
-    return StageReport(evaluations, report)
+        solve("region_avoiding", (bound, RegionAvoidance(region.centre, divergence)))
+    return low_variance, trials
 
 
 def _solve(

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from spacetime_tps.config import MixtureSettings
+from spacetime_tps.config_denoiser import MixtureSettings
 from spacetime_tps.denoisers import Denoiser, GaussianMixtureDenoiser, VonMisesMixtureDenoiser
 from spacetime_tps.denoisers.mixture import FACTORS, average_mixtures
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
 from spacetime_tps.denoisers.torus import average_von_mises_mixtures, fit_von_mises_mixture
+from spacetime_tps.progress import log, track
+from spacetime_tps.stages.context import RunContext
+from spacetime_tps.stages.samples import TrainingSet, held_out_blocks
 from spacetime_tps.states import FloatArray
 
 
@@ -114,3 +119,69 @@ MIXTURES = {
     ),
 }
 """By the kind of coordinates."""
+
+
+@dataclass(frozen=True)
+class MadeDenoiser:
+    """A denoiser fresh from its fit or training.
+
+    Attributes
+    ----------
+    denoiser : Denoiser
+    compared : dict of str to Denoiser
+        Denoisers that have not seen the held-out samples, by name.
+    held_out : array of bool, shape (samples,)
+    results : dict
+        Figures for the summary; JSON.
+    """
+
+    denoiser: Denoiser
+    compared: dict[str, Denoiser]
+    held_out: NDArray[np.bool_]
+    results: dict[str, Any]
+
+
+def make_mixture(
+    run: RunContext, settings: MixtureSettings, training: TrainingSet, seed: np.random.SeedSequence
+) -> MadeDenoiser:
+    """Fit mixtures of several sizes; the held-out likelihood chooses the size, which is then fitted to all samples."""
+    x, weights = run.coordinates.encode(training.positions), training.weights
+    held_out = held_out_blocks(training.source, settings.held_out)
+    kept = ~held_out
+    fitted = fit_mixtures(run, settings, x[kept], weights[kept], settings.components, seed)
+    candidates = dict(zip(settings.components, fitted, strict=True))
+    likelihoods: dict[int, float] = {}
+    test = torch.from_numpy(x[held_out])
+    for components in settings.components:
+        density = candidates[components].log_density(test).numpy()
+        likelihood = np.average(density, weights=weights[held_out])
+        likelihoods[components] = float(likelihood)
+        log.info("%d × %d components: held-out log-likelihood %.3f per sample", settings.fits, components, likelihood)
+    best = max(likelihoods, key=lambda components: likelihoods[components])
+    single = MIXTURES[run.settings.coordinates.kind].single(x[kept], weights[kept])
+    (denoiser,) = fit_mixtures(run, settings, x, weights, [best], seed)
+    return MadeDenoiser(
+        denoiser,
+        {"mixture": candidates[best], "single_component": single},
+        held_out,
+        {
+            "components": denoiser.components,
+            "held_out_log_likelihood": {str(k): v for k, v in likelihoods.items()},
+        },
+    )
+
+
+def fit_mixtures(
+    run: RunContext,
+    settings: MixtureSettings,
+    x: FloatArray,
+    weights: FloatArray,
+    sizes: Sequence[int],
+    seed: np.random.SeedSequence,
+) -> list[MixtureDenoiser]:
+    """For each number of components the average of fits from different starts."""
+    kind = MIXTURES[run.settings.coordinates.kind]
+    starts = (seed.generate_state(settings.fits) % 2**31).tolist()
+    tasks = [FitTask(x, weights, components, settings, start) for components in sizes for start in starts]
+    fits = [kind.build(*arrays) for arrays in track(run.pool.map(kind.fit, tasks), "mixture", len(tasks))]
+    return [kind.average(fits[i : i + len(starts)]) for i in range(0, len(fits), len(starts))]

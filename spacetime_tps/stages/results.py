@@ -130,6 +130,7 @@ def write_summary(output: Path, reports: dict[str, dict[str, Any]], header: dict
         "denoiser": results.get("denoiser", {}),
         "geodesics": {k: v for k, v in results.get("geodesics", {}).items() if k in GEODESICS},
         "channels": results.get("geodesics", {}).get("channels"),
+        "rounds": results.get("geodesics", {}).get("rounds"),
         "region": results.get("geodesics", {}).get("region"),
         "paths": steps | paths.get("paths", {}),
         "paths_region_avoiding": steps | paths.get("paths_region_avoiding", {}),

@@ -20,6 +20,8 @@ from spacetime_tps.stages.context import RunContext, StageReport
 from spacetime_tps.states import FloatArray, state_indices
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
+BLOCKS = 10  # of time, in which a trajectory is divided into training and held-out samples
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -43,6 +45,14 @@ class TrainingSet:
     def effective_size(self) -> float:
         """(Σw)²/Σw²."""
         return float(self.weights.sum() ** 2 / (self.weights**2).sum())
+
+    def thinned(self, most: int) -> TrainingSet:
+        """At most that many of the frames, evenly spaced."""
+        if len(self.weights) <= most:
+            return self
+        keep = np.linspace(0, len(self.weights) - 1, most).round().astype(int)
+        weights = self.weights[keep]
+        return TrainingSet(self.positions[keep], weights / weights.sum(), self.source[keep])
 
 
 def make_samples(run: RunContext) -> StageReport:
@@ -92,6 +102,18 @@ def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> Tra
     weights = _file_weights(settings, trajectories)
     kept = [trajectory.xyz[:: settings.stride].astype(float) for trajectory in trajectories]
     return _concatenate(kept, [w[:: settings.stride] for w in weights])
+
+
+def held_out_blocks(source: np.ndarray, fraction: float) -> np.ndarray:
+    """Which frames are held out: whole blocks of time, evenly spread over every trajectory. Shape (frames,)."""
+    mask = np.zeros(len(source), dtype=bool)
+    chosen = np.floor(np.arange(1, BLOCKS + 1) * fraction) > np.floor(np.arange(BLOCKS) * fraction)
+    if not chosen.any():
+        chosen[BLOCKS // 2] = True
+    for trajectory in np.unique(source):
+        frames = np.flatnonzero(source == trajectory)
+        mask[frames] = chosen[np.arange(len(frames)) * BLOCKS // len(frames)]
+    return mask
 
 
 def _load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:

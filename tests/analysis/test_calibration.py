@@ -1,10 +1,20 @@
-"""Denoising error of an exact denoiser, errors of correlated series, and the comparison of moments."""
+"""Denoising error of an exact denoiser, errors of correlated series, and moments and divergences of exact samples."""
 
 import numpy as np
 import pytest
+import torch
 
-from spacetime_tps.analysis.calibration import block_mean, compare_moments, denoising_error
+from spacetime_tps.analysis.calibration import (
+    block_mean,
+    compare_moments,
+    denoising_error,
+    halves_score,
+    sampled_curve,
+)
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.denoisers.frame import FreeRotations
+from spacetime_tps.spacetime import Points
+from spacetime_tps.spacetime.family import curve_divergences
 
 
 @pytest.mark.parametrize("log_snr", [-2.0, 0.5, 4.0])
@@ -106,3 +116,99 @@ def test_a_right_model_agrees_within_its_errors():
     assert found["variance_md"] == pytest.approx(3 * variance, rel=4 * np.sqrt(2 / 15000))
     difference = found["mean_square_displacement_md"] - found["mean_square_displacement_model"]
     assert abs(difference) < 4 * found["mean_square_displacement_md_error"]
+
+
+def test_what_lies_outside_the_latent_space_counts():
+    """Samples of a 3-D posterior, one coordinate of which is given as its square: E|x − y|² and variance are whole."""
+    rng = np.random.default_rng(8)
+    x = np.array([0.4, -0.2, 0.0]) + 0.5 * rng.normal(size=(400, 3))
+    whole = compare_moments(np.zeros(3), 0.7, np.zeros(3), x)
+    part = compare_moments(np.zeros(2), 0.7, np.zeros(2), x[:, :2], x[:, 2] ** 2)
+    key = "mean_square_displacement_md"
+    assert part[key] == pytest.approx(whole[key], rel=1e-12)
+    assert part[f"{key}_error"] == pytest.approx(whole[f"{key}_error"], rel=1e-12)
+    outside = x[:, 2].var(ddof=1)  # its mean is not known to be zero in the one case, and is in the other
+    assert part["variance_md"] - whole["variance_md"] == pytest.approx((x[:, 2] ** 2).mean() - outside, rel=1e-9)
+
+
+DIMENSION, CHAINS, FRAMES, REPEATS = 4, 8, 25, 300
+
+
+@pytest.fixture(scope="module")
+def windows() -> Points:
+    """Seven spacetime points in a row."""
+    progress = torch.linspace(0, 1, 7, dtype=torch.float64)
+    ends = torch.from_numpy(np.random.default_rng(9).normal(size=(2, DIMENSION)))
+    return Points(torch.lerp(*ends[:, None], progress[:, None]), 2.0 - 6 * progress * (1 - progress))
+
+
+@pytest.fixture(scope="module")
+def exact(windows) -> np.ndarray:
+    """J of neighbours if q = N(0, I), and three more directions are held by the restraint only."""
+    gaussian = GaussianMixtureDenoiser([1.0], [np.zeros(DIMENSION)], [np.eye(DIMENSION)])
+    moments = FreeRotations(gaussian).moments(windows.y, windows.log_snr)
+    return curve_divergences(windows, moments).numpy()
+
+
+@pytest.fixture(scope="module")
+def estimates(windows):
+    """300 of them, each from eight chains of 25 frames in every window, drawn from the posteriors themselves.
+
+    In the latent space these are N(y SNR s², s² I) with s² = 1/(1 + SNR); outside, N(0, I/SNR).
+    """
+    rng = np.random.default_rng(10)
+    y, snr = windows.y.numpy(), windows.snr.numpy()
+    shape = (len(y), CHAINS, FRAMES)
+    found = []
+    for _ in range(REPEATS):
+        noise = rng.normal(size=(*shape, DIMENSION)) / np.sqrt(1 + snr)[:, None, None, None]
+        latent = (y * (snr / (1 + snr))[:, None])[:, None, None] + noise
+        outside = (rng.normal(size=(*shape, 3)) ** 2).sum(-1) / snr[:, None, None]
+        found.append(sampled_curve(y, snr, latent, outside))
+    return found
+
+
+def test_sampled_divergences_have_no_bias(estimates, exact):
+    found = np.array([estimate.divergences for estimate in estimates])
+    error = found.std(axis=0, ddof=1) / np.sqrt(REPEATS)
+    assert (np.abs(found.mean(axis=0) - exact) < 4 * error).all()
+    assert (error < 0.02 * exact).all()
+
+
+def test_sampled_energy_and_length_add_up(estimates, exact):
+    """√J is concave: noise makes the length shorter by Var J/(8 J^1.5), which is added; a fifth of it is tolerated."""
+    energy, length = ([getattr(e, name) for e in estimates] for name in ("energy", "length"))
+    short = (np.array([e.divergences for e in estimates]).var(axis=0) / (8 * exact**1.5)).sum()
+    expected_energy, expected_length = 0.5 * len(exact) * exact.sum(), np.sqrt(exact).sum()
+    assert abs(np.mean(energy) - expected_energy) < 4 * np.std(energy) / np.sqrt(REPEATS)
+    assert abs(np.mean(length) + short - expected_length) < 4 * np.std(length) / np.sqrt(REPEATS) + 0.2 * short
+
+
+@pytest.mark.parametrize("name", ["energy", "length"])
+def test_errors_of_a_sampled_curve_are_the_spread_of_repeated_ones(estimates, name):
+    """Neighbouring chords share a window. A spread over 300 is known to √(1/600): four times that."""
+    spread = np.std([getattr(estimate, name) for estimate in estimates], ddof=1)
+    errors = np.array([getattr(estimate, f"{name}_error") for estimate in estimates])
+    assert np.sqrt((errors**2).mean()) == pytest.approx(spread, rel=4 * np.sqrt(0.5 / REPEATS))
+
+
+def test_errors_of_sampled_divergences_too(estimates):
+    spread = np.std([estimate.divergences for estimate in estimates], axis=0, ddof=1)
+    errors = np.array([estimate.errors for estimate in estimates])
+    np.testing.assert_allclose(np.sqrt((errors**2).mean(axis=0)), spread, rtol=4 * np.sqrt(0.5 / REPEATS))
+
+
+def test_identical_windows_are_no_distance_apart(windows):
+    y, snr = (np.repeat(array[:1].numpy(), 3, axis=0) for array in (windows.y, windows.snr))
+    latent = np.random.default_rng(11).normal(size=(3, CHAINS, 5, DIMENSION))
+    found = sampled_curve(y, snr, latent, np.ones((3, CHAINS, 5)))
+    assert (found.energy, found.length, found.energy_error, found.length_error) == (0, 0, 0, 0)
+
+
+def test_halves_of_stationary_chains_agree_and_of_drifting_ones_do_not():
+    """Without drift the score is Student's t of 7 degrees, whose square has the mean 7/5 and the variance 10.5."""
+    noise = np.random.default_rng(12).normal(size=(2000, 8, 20))
+    score = halves_score(noise)
+    assert score.shape == (2000,)
+    assert (score**2).mean() == pytest.approx(7 / 5, abs=4 * np.sqrt(10.5 / 2000))
+    assert (halves_score(noise + np.linspace(0, 20, 20)) > 10).all()

@@ -143,3 +143,30 @@ def test_frame_that_is_not_finite_is_named(coordinates, value):
 def test_too_few_atoms_are_refused(atoms):
     with pytest.raises(MoleculeError, match="select at least three"):
         CartesianCoordinates.from_structure(atoms, frames(1, seed=18)[0])
+
+
+def test_projection_keeps_the_distance_from_any_centre(coordinates):
+    """|x − y|² of centred x that are not superposed, with y in the latent space: that within it and that outside."""
+    positions = moved(frames(20, seed=19), seed=20)
+    latent, outside = coordinates.project(positions)
+    assert latent.shape == (20, coordinates.dimension)
+    chosen = positions[:, list(ATOMS)]
+    centred = chosen - chosen.mean(axis=1, keepdims=True)
+    y = np.random.default_rng(21).normal(size=coordinates.dimension)
+    expected = ((centred - coordinates.decode(y)) ** 2).sum(axis=(1, 2))
+    np.testing.assert_allclose(((latent - y) ** 2).sum(axis=1) + outside, expected, rtol=1e-12)
+    np.testing.assert_allclose(coordinates.project(positions + 7.0)[0], latent, atol=1e-12)
+
+
+def test_projection_sees_how_the_molecule_is_turned(coordinates):
+    """Superposed frames lie in the latent space; turned by a small angle they leave it in proportion."""
+    superposed = coordinates.superpose(moved(frames(20, seed=22), seed=23))
+    latent, outside = coordinates.project(superposed)
+    np.testing.assert_allclose(latent, coordinates.encode(superposed), atol=1e-12)
+    np.testing.assert_allclose(outside, 0, atol=1e-12)
+    small, smaller = (
+        np.sqrt(coordinates.project(superposed @ Rotation.from_rotvec([0, angle, 0]).as_matrix())[1])
+        for angle in (2e-3, 1e-3)
+    )
+    np.testing.assert_allclose(small, 2 * smaller, rtol=1e-4)
+    assert smaller.min() > 1e-4  # nm

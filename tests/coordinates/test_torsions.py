@@ -169,3 +169,11 @@ def test_frame_whose_dihedral_has_no_value_is_named(place):
     positions[3, 3] = place
     with pytest.raises(TrajectoryError, match="frame 3: dihedral first has no value"):
         LOOSE.encode(positions)
+
+
+def test_restraint_sees_latent_vectors_only():
+    """They depend on no frame of reference, so a projection is the latent vector and leaves nothing outside."""
+    positions = chains(random_angles(10, seed=30))
+    latent, outside = LOOSE.project(positions)
+    np.testing.assert_array_equal(latent, LOOSE.encode(positions))
+    np.testing.assert_array_equal(outside, np.zeros(10))

@@ -317,7 +317,7 @@ class TestFiles:
     def test_other_safetensors_are_refused(self, tmp_path):
         path = tmp_path / "other.safetensors"
         save_file({"weights": torch.ones(2)}, path)
-        with pytest.raises(GeometryError, match="does not hold a Gaussian mixture"):
+        with pytest.raises(GeometryError, match="does not hold a gaussian mixture"):
             GaussianMixtureDenoiser.load(path)
 
     def test_mixture_without_its_tensors_is_refused(self, tmp_path):

@@ -1,0 +1,48 @@
+"""Denoisers on disk: safetensors with the kind of denoiser and a JSON description of what it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spacetime_tps.errors import GeometryError
+
+
+def write(path: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write tensors; the file is there whole or not at all.
+
+    Raises
+    ------
+    TypeError
+        If the description is not JSON.
+    """
+    metadata = {"kind": kind, "description": json.dumps(description)}
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def read(path: Path, *kinds: str) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
+    """Kind, tensors and description of a file written by :func:`write`.
+
+    Raises
+    ------
+    GeometryError
+        If the file is missing, damaged or of another kind than ``kinds``.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            kind = metadata.get("kind", "")
+            if kind not in kinds:
+                raise KeyError(f"it does not hold a {' or '.join(kinds).replace('_', ' ')}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return kind, tensors, json.loads(metadata["description"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise GeometryError(f"{path} is not a readable denoiser ({error})") from error

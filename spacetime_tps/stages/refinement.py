@@ -1,0 +1,133 @@
+"""On-policy rounds: restrained windows along a geodesic join the samples, and the denoiser learns from them.
+
+Windows are equilibrium samples of ensembles q(x) exp(−SNR/2 |x − y|²) of the true force field, where the curve goes and
+samples are few. MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008)) gives all frames their weights in q.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.analysis.calibration import sampled_curve
+from spacetime_tps.config_denoiser import MixtureSettings
+from spacetime_tps.coordinates import CartesianCoordinates, Coordinates
+from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
+from spacetime_tps.progress import log
+from spacetime_tps.spacetime import Points
+from spacetime_tps.spacetime.curve import resample_polyline
+from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.stages.context import RunContext
+from spacetime_tps.stages.denoiser import laboratory_denoiser
+from spacetime_tps.stages.mixtures import make_mixture
+from spacetime_tps.stages.potential import make_potential
+from spacetime_tps.stages.samples import TrainingSet
+from spacetime_tps.stages.windows import CHAINS, Windows, sample_windows
+from spacetime_tps.states import FloatArray
+
+WINDOWS = 24
+_FRAMES = 40  # of each chain in a window
+
+
+def measure_curve(
+    run: RunContext, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
+) -> tuple[Windows, Points, dict[str, float]]:
+    """Windows along a curve, and its length by the model and by their dynamics."""
+    known = laboratory_denoiser(denoiser)
+    with torch.no_grad():
+        at = resample_polyline(known, points, WINDOWS)
+        by_model = curve_divergences(at, moments_at(known, at, name)).clamp(min=0).sqrt().sum()
+    windows = sample_windows(run, at, training, _FRAMES, seed, name)
+    sampled = sampled_curve(at.y.numpy(), at.snr.numpy(), *windows.project(run.coordinates))
+    figures = {
+        "length_model": float(by_model),
+        "length_md": sampled.length,
+        "length_md_error": sampled.length_error,
+    }
+    log.info("%s: length %.2f by the model, %.2f ± %.2f by dynamics", name, *figures.values())
+    return windows, at, figures
+
+
+def agrees(figures: dict[str, float]) -> bool:
+    """Whether the two lengths differ by no more than two standard errors of the one by dynamics."""
+    return abs(figures["length_model"] - figures["length_md"]) <= 2 * figures["length_md_error"]
+
+
+def retrain(
+    run: RunContext, denoiser: Denoiser, training: TrainingSet, seed: np.random.SeedSequence
+) -> tuple[Any, dict[str, Any]]:
+    """The denoiser of an enlarged training set: a mixture is fitted anew, a network goes on from its weights."""
+    settings = run.settings.denoiser
+    if isinstance(settings, MixtureSettings):
+        made = make_mixture(run, settings, training.thinned(settings.max_frames), seed)
+    else:
+        assert isinstance(denoiser, PotentialDenoiser)
+        made = make_potential(run, settings, training, seed, denoiser)
+    return made.denoiser, made.results
+
+
+def join(training: TrainingSet, windows: Windows, points: Points, coordinates: Coordinates) -> TrainingSet:
+    """Training frames and frames of windows, all with their weights in q.
+
+    Frames whose weights differ are first drawn by weight, as many as their effective number: MBAR takes its samples of
+    each ensemble as equal.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Of q.
+    windows : Windows
+    points : Points
+        Where the windows are.
+    coordinates : Coordinates
+    """
+    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
+    from pymbar import MBAR
+
+    kept = _evenly_by_weight(training.weights)
+    new = windows.positions.reshape(-1, *windows.positions.shape[3:])
+    positions = np.concatenate([training.positions[kept], new])
+    bias = np.concatenate([np.zeros((1, len(positions))), restraint_energies(coordinates, positions, points)])
+    in_window = windows.positions.shape[1] * windows.positions.shape[2]
+    counts = np.array([len(kept), *[in_window] * len(points)])
+    weights = MBAR(bias, counts).weights()[:, 0]
+    sources = training.source.max() + 1 + np.repeat(np.arange(len(points) * CHAINS), in_window // CHAINS)
+    return TrainingSet(positions, weights / weights.sum(), np.concatenate([training.source[kept], sources]))
+
+
+def restraint_energies(coordinates: Coordinates, positions: FloatArray, points: Points) -> FloatArray:
+    """Reduced energies, in kT, of restraints acting on frames however these are turned, shape (points, frames).
+
+    For positions it is −log ∫ dR exp(−SNR/2 |Rx − y|²) to second order about the best rotation.
+
+    Parameters
+    ----------
+    coordinates : Coordinates
+    positions : array, shape (frames, atoms, 3)
+        nm.
+    points : Points
+    """
+    if not isinstance(coordinates, CartesianCoordinates):
+        x = coordinates.encode(positions)
+        squares = ((x - points.y.numpy()[:, None]) ** 2).sum(-1)
+        return np.asarray(0.5 * points.snr.numpy()[:, None] * squares)
+    rows = []
+    for centre, snr in zip(coordinates.decode(points.y.numpy()), points.snr.numpy(), strict=True):
+        turned = CartesianCoordinates(coordinates.atoms, centre).superpose(positions)[:, list(coordinates.atoms)]
+        overlap = np.einsum("fni,nj->fij", turned, centre)  # symmetric, for the rotation is the best
+        inertia = np.trace(overlap, axis1=1, axis2=2)[:, None, None] * np.eye(3) - overlap
+        _, log_inertia = np.linalg.slogdet(inertia)
+        rows.append(0.5 * snr * ((turned - centre) ** 2).sum((1, 2)) + 0.5 * log_inertia)
+    return np.array(rows)
+
+
+def _evenly_by_weight(weights: FloatArray) -> np.ndarray:
+    """Frames drawn at even steps of cumulative weight, as many as are effective; all if their weights are equal."""
+    if np.ptp(weights) <= 1e-12 * weights.max():
+        return np.arange(len(weights))
+    effective = int(weights.sum() ** 2 / (weights**2).sum())
+    steps = (np.arange(effective) + 0.5) / effective
+    return np.searchsorted(np.cumsum(weights) / weights.sum(), steps).clip(max=len(weights) - 1)

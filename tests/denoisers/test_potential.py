@@ -1,0 +1,175 @@
+"""The neural denoiser is a gradient: of a function, hence free of curl, and the same after a round trip to disk."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from spacetime_tps.denoisers.base import Moments
+from spacetime_tps.denoisers.frame import FreeRotations
+from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
+from spacetime_tps.denoisers.potential import PotentialDenoiser, build_network
+from spacetime_tps.denoisers.torus import VonMisesMixtureDenoiser
+from spacetime_tps.errors import GeometryError
+
+RANGE = (-3.0, 5.0)
+
+
+def random_network(dimension: int):
+    """One whose correction is as large as the mixture's own differences."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "mean": torch.from_numpy(rng.normal(size=dimension)),
+        "axes": torch.from_numpy(np.linalg.qr(rng.normal(size=(dimension, dimension)))[0]),
+        "variances": torch.from_numpy(rng.uniform(0.1, 2.0, dimension)),
+    }
+    network = build_network("perceptron", constants, RANGE, 12, 2, torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(network.last.weight, generator=torch.Generator().manual_seed(2))
+    return network.requires_grad_(False)
+
+
+def random_mixture(dimension: int) -> GaussianMixtureDenoiser:
+    rng = np.random.default_rng(3)
+    factors = rng.normal(size=(2, dimension, dimension))
+    return GaussianMixtureDenoiser([0.4, 0.6], rng.normal(size=(2, dimension)), factors @ factors.transpose(0, 2, 1))
+
+
+@pytest.fixture
+def denoiser() -> PotentialDenoiser:
+    return PotentialDenoiser(random_mixture(3), random_network(3), RANGE)
+
+
+def natural(eta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """y and log SNR of natural parameters (SNR·y, −SNR/2)."""
+    snr = -2 * eta[..., -1]
+    return eta[..., :-1] / snr[..., None], snr.log()
+
+
+def expectations(denoiser: PotentialDenoiser, eta: torch.Tensor) -> torch.Tensor:
+    """(E[x|z], E[|x|²|z])."""
+    moments: Moments = denoiser.moments(*natural(eta))
+    square = (moments.mean**2).sum(-1) + moments.variance
+    return torch.cat([moments.mean, square[..., None]], dim=-1)
+
+
+def random_eta(count: int) -> torch.Tensor:
+    rng = np.random.default_rng(4)
+    return torch.from_numpy(np.column_stack([rng.normal(size=(count, 3)), -rng.uniform(0.1, 3, count)]))
+
+
+def test_moments_are_derivatives_of_the_log_partition(denoiser):
+    """μ = ∂ψ/∂η for ψ = log-normalizer + SNR |y|²/2, network and mixture together."""
+    eta = random_eta(10).requires_grad_()
+    y, log_snr = natural(eta)
+    partition = denoiser.log_normalizer(y, log_snr) + 0.5 * log_snr.exp() * (y**2).sum(-1)
+    (gradient,) = torch.autograd.grad(partition.sum(), eta)
+    torch.testing.assert_close(expectations(denoiser, eta.detach()), gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_mixed_derivatives_agree(denoiser):
+    """∂μ/∂η is symmetric, and the network's part of it is not small."""
+    eta = random_eta(1)[0]
+    jacobian = torch.autograd.functional.jacobian(lambda e: expectations(denoiser, e), eta)
+    torch.testing.assert_close(jacobian, jacobian.T, rtol=0, atol=1e-9)
+    plain = PotentialDenoiser(denoiser.base, random_network(3), RANGE)
+    torch.nn.init.zeros_(plain.network.last.weight)
+    without = torch.autograd.functional.jacobian(lambda e: expectations(plain, e), eta)
+    assert (jacobian - without).abs().max() > 0.01
+
+
+def test_work_around_a_closed_loop_vanishes(denoiser):
+    """∮ μ·dη by the trapezoidal rule, whose error on a smooth closed curve is below every power of the step."""
+    angle = 2 * torch.pi * torch.arange(400, dtype=torch.float64) / 400
+    u, v = random_eta(2)
+    centre = torch.tensor([0.3, -0.2, 0.1, -1.5]).double()
+    scale = torch.tensor([1, 1, 1, 0.3]).double()
+    loop = centre + scale * (angle.cos()[:, None] * u + angle.sin()[:, None] * v) / 2
+    speed = scale * (-angle.sin()[:, None] * u + angle.cos()[:, None] * v) / 2
+    power = (expectations(denoiser, loop) * speed).sum(1)
+    assert abs(float(power.mean())) < 1e-8 * float(power.abs().mean())
+
+
+def test_moments_can_be_differentiated(denoiser):
+    y, log_snr = natural(random_eta(3))
+    inputs = y.requires_grad_(), log_snr.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *at: tuple(vars(denoiser.moments(*at)).values()), inputs)
+
+
+def test_moments_need_no_gradient_of_their_own(denoiser):
+    y, log_snr = natural(random_eta(3))
+    with torch.no_grad():
+        quiet = denoiser.moments(y, log_snr)
+    assert not quiet.mean.requires_grad
+    torch.testing.assert_close(quiet.mean, denoiser.moments(y, log_snr).mean)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_batches_keep_their_shape(denoiser, shape):
+    rng = np.random.default_rng(5)
+    y, log_snr = torch.from_numpy(rng.normal(size=(*shape, 3))), torch.from_numpy(np.array(rng.normal(size=shape)))
+    moments = denoiser.moments(y, log_snr)
+    assert moments.mean.shape == (*shape, 3)
+    assert moments.variance.shape == denoiser.log_normalizer(y, log_snr).shape == shape
+
+
+def von_mises() -> VonMisesMixtureDenoiser:
+    rng = np.random.default_rng(6)
+    return VonMisesMixtureDenoiser(np.array([0.3, 0.7]), rng.uniform(-3, 3, (2, 2)), rng.uniform(1, 9, (2, 2)))
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        "base, dimension",
+        [(random_mixture(3), 3), (FreeRotations(random_mixture(3)), 3), (von_mises(), 4)],
+        ids=["gaussian", "free rotations", "von Mises"],
+    )
+    def test_round_trip(self, base, dimension, tmp_path):
+        denoiser = PotentialDenoiser(base, random_network(dimension), RANGE)
+        denoiser.save(tmp_path / "model.safetensors", {"atoms": [0, 3]})
+        loaded, description = PotentialDenoiser.load(tmp_path / "model.safetensors")
+        assert description["atoms"] == [0, 3]
+        assert loaded.log_snr_range == RANGE
+        rng = np.random.default_rng(7)
+        y, log_snr = torch.from_numpy(rng.normal(size=(5, dimension))), torch.linspace(-2, 4, 5, dtype=torch.float64)
+        for name in ("mean", "variance"):
+            before, after = (getattr(d.moments(y, log_snr), name) for d in (denoiser, loaded))
+            torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
+
+    @pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
+    def test_truncated_file_is_refused(self, denoiser, tmp_path, kept):
+        path = tmp_path / "model.safetensors"
+        denoiser.save(path, {})
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(GeometryError, match=r"model\.safetensors is not a readable denoiser"):
+            PotentialDenoiser.load(path)
+
+    def test_mixture_is_refused(self, denoiser, tmp_path):
+        denoiser.base.save(tmp_path / "model.safetensors", {})
+        with pytest.raises(GeometryError, match="does not hold a potential"):
+            PotentialDenoiser.load(tmp_path / "model.safetensors")
+
+    @pytest.mark.parametrize("missing", ["network.last.weight", "network.mean", "base.means"])
+    def test_file_without_a_tensor_is_refused(self, denoiser, tmp_path, missing):
+        path = tmp_path / "model.safetensors"
+        denoiser.save(path, {})
+        with safe_open(path, framework="pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        del tensors[missing]
+        save_file(tensors, path, metadata=metadata)
+        with pytest.raises(GeometryError, match="not a readable denoiser"):
+            PotentialDenoiser.load(path)
+
+    def test_file_of_another_architecture_is_refused(self, denoiser, tmp_path):
+        path = tmp_path / "model.safetensors"
+        denoiser.save(path, {})
+        with safe_open(path, framework="pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(metadata["description"])
+        description["architecture"]["width"] += 1
+        save_file(tensors, path, metadata=metadata | {"description": json.dumps(description)})
+        with pytest.raises(GeometryError, match="not a readable denoiser"):
+            PotentialDenoiser.load(path)

@@ -1,0 +1,233 @@
+"""Neural denoisers from the command line: train, take what was trained into a run, on-policy rounds, refusals."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from spacetime_tps import pipeline
+from spacetime_tps.cli import app
+from spacetime_tps.denoisers import PotentialDenoiser
+from spacetime_tps.stages import refinement, windows
+from spacetime_tps.stages.potential import CHECKPOINT
+from spacetime_tps.train import FILE
+
+SYSTEM = "alanine_dipeptide"
+HEAVY = 10
+POTENTIAL = {
+    "kind": "potential",
+    "components": 2,
+    "fits": 1,
+    "width": 8,
+    "depth": 1,
+    "batch": 32,
+    "steps": 40,
+    "validation_interval": 10,
+    "checkpoint_interval": 0,
+    "check_points": 0,
+}
+SMALL = {
+    "samples": {
+        "temperatures": ["600 K", "1000 K", "1300 K"],  # hot, so that short replicas cross the barrier
+        "length": "40 ps",
+        "exchange_interval": "0.2 ps",
+        "frame_interval": "0.2 ps",
+        "discard": "4 ps",
+        "weights": "mbar",
+    },
+    "denoiser": {"kind": "mixture", "components": [2], "fits": 1, "check_points": 0},
+    "geodesics": {
+        "end_snr": "10000 / nm**2",
+        "points": 24,
+        "knots": 6,
+        "graph_samples": 60,
+        "channels": 1,
+        "graph_levels": 5,
+        "variance_bound": "0.02 nm**2",
+        "region": None,
+    },
+    "paths": {"count": 1, "count_region_avoiding": 0, "length": "0.256 ps", "baseline_snr": ["5500 / nm**2"]},
+    "shooting": {"reactive": 0},
+}
+
+
+def command(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def write_yaml(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory) -> Path:
+    """A run interrupted after its samples."""
+    folder = tmp_path_factory.mktemp("potential")
+    config = write_yaml(folder / "small.yaml", SMALL)
+
+    def ctrl_c(run):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(pipeline.STAGES, "denoiser", ctrl_c)
+        result = command("run", SYSTEM, "--output", str(folder / "run"), "--config", str(config), "--workers", "2")
+    assert result.exit_code == 130, result.output
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(sampled) -> Path:
+    """It with a trained denoiser; tests must not change it."""
+    run = Path(shutil.copytree(sampled, sampled.with_name("trained")))
+    config = write_yaml(sampled.with_name("potential.yaml"), {"denoiser": POTENTIAL})
+    result = command("train", str(run), "--config", str(config), "--workers", "1")
+    assert result.exit_code == 0, result.output
+    assert "40 steps; the denoiser is in" in " ".join(result.output.split())
+    return run
+
+
+class TestTrain:
+    def test_denoiser_holds_its_configuration(self, trained):
+        denoiser, description = PotentialDenoiser.load(trained / FILE)
+        assert description["system"] == SYSTEM
+        assert description["settings"]["steps"] == 40
+        assert denoiser.dimension == 3 * HEAVY - 6
+        assert not (trained / CHECKPOINT).exists()
+
+    def test_report(self, trained):
+        report = json.loads((trained / "potential.json").read_text())
+        assert [look["step"] for look in report["training"]["history"]] == [10, 20, 30, 40]
+        assert report["denoising_error"][0].keys() == {"log_snr", "potential", "mixture", "single_component"}
+
+    def test_interrupted_training_goes_on_bit_for_bit(self, sampled, trained, tmp_path):
+        run = Path(shutil.copytree(sampled, tmp_path / "run"))
+        config = write_yaml(tmp_path / "potential.yaml", {"denoiser": POTENTIAL})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "spacetime_tps", "train", str(run), "--config", str(config), "--workers", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines = iter(process.stdout.readline, "")
+        assert any("step 20:" in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        rest = " ".join(process.stdout.read().split())
+        assert process.wait(60) == 130, rest
+        assert "go on with --resume" in rest
+        assert (run / CHECKPOINT).is_file()
+        result = command("train", str(run), "--config", str(config))
+        assert result.exit_code == 1
+        assert f"already holds {CHECKPOINT}; take --resume" in " ".join(result.output.split())
+        result = command("train", str(run), "--config", str(config), "--resume", "--workers", "1")
+        assert result.exit_code == 0, result.output
+        ours, whole = tensors(run / FILE), tensors(trained / FILE)
+        assert ours.keys() == whole.keys()
+        for name, tensor in whole.items():
+            assert torch.equal(ours[name], tensor), name
+
+    @pytest.mark.parametrize(
+        "damage, message",
+        [
+            (lambda path: path.write_bytes(b""), "is not a readable denoiser"),
+            (lambda path: shutil.copy(path.with_name(FILE), path), "it does not hold a training"),
+        ],
+        ids=["empty", "other"],
+    )
+    def test_damaged_checkpoint(self, trained, tmp_path, damage, message):
+        run = Path(shutil.copytree(trained, tmp_path / "run"))
+        damage(run / CHECKPOINT)
+        config = write_yaml(tmp_path / "potential.yaml", {"denoiser": POTENTIAL})
+        result = command("train", str(run), "--config", str(config), "--resume", "--workers", "1")
+        assert result.exit_code == 1
+        assert message in " ".join(result.output.split())
+
+    def test_settings_of_a_mixture_are_refused(self, sampled, tmp_path):
+        config = write_yaml(tmp_path / "mixture.yaml", {"denoiser": {"components": [3]}})
+        result = command("train", str(sampled), "--config", str(config))
+        assert result.exit_code == 1
+        assert "its denoiser is not a potential" in " ".join(result.output.split())
+
+    def test_folder_without_a_run(self, tmp_path):
+        result = command("train", str(tmp_path))
+        assert result.exit_code == 1
+        assert "holds no run" in result.output
+
+
+def files_run(folder: Path, trained: Path, denoiser: dict[str, Any], frames: str = "training.h5", **geodesics: Any):
+    """The main job on samples of another run."""
+    samples = {"method": "files", "trajectories": [str(trained / "samples" / frames)], "model_temperature": "1000 K"}
+    content = SMALL | {"samples": samples, "denoiser": denoiser, "geodesics": SMALL["geodesics"] | geodesics}
+    config = write_yaml(folder / "run.yaml", content)
+    return command("run", SYSTEM, "--output", str(folder / "run"), "--config", str(config), "--workers", "2")
+
+
+class TestRun:
+    def test_pretrained_denoiser_and_a_round_on_policy(self, trained, tmp_path, monkeypatch):
+        """The round trains the network further on windows along the geodesic; these are few and short here."""
+        monkeypatch.setattr(refinement, "WINDOWS", 4)
+        monkeypatch.setattr(refinement, "_FRAMES", 20)
+        monkeypatch.setattr(windows, "_EQUILIBRATION", 0.5)
+        denoiser = POTENTIAL | {"pretrained": str(trained / FILE)}
+        result = files_run(tmp_path, trained, denoiser, rounds=1)
+        assert result.exit_code == 0, result.output
+        summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+        before, after = tensors(tmp_path / "run" / "denoiser.safetensors"), tensors(trained / FILE)
+        assert all(torch.equal(before[name], after[name]) for name in after)
+        rounds = summary["rounds"]
+        assert rounds[0].keys() >= {"length_model", "length_md", "length_md_error", "found"}
+        assert summary["energy_evaluations"]["windows"] > 0
+        if len(rounds) == 2:  # the first did not agree
+            refined = tensors(tmp_path / "run" / "geodesics" / "denoiser.safetensors")
+            assert any(not torch.equal(refined[name], before[name]) for name in before)
+        for name in ("unconstrained", "low_variance"):
+            if (file := tmp_path / "run" / "geodesics" / f"{name}.npz").is_file():
+                with np.load(file) as arrays:
+                    assert np.isfinite(arrays["y"]).all()
+
+    def test_denoiser_of_other_atoms_is_refused_before_work(self, trained, tmp_path):
+        content = {
+            "denoiser": {"kind": "potential", "pretrained": str(trained / FILE)},
+            "coordinates": {"atoms": "all"},
+        }
+        config = write_yaml(tmp_path / "all.yaml", content)
+        result = command("run", SYSTEM, "--output", str(tmp_path / "run"), "--config", str(config))
+        assert result.exit_code == 1
+        assert "was made for other atoms than this run's" in " ".join(result.output.split())
+        assert not (tmp_path / "run" / "samples").exists()
+
+    def test_samples_of_one_state(self, sampled, tmp_path):
+        import mdtraj
+
+        training = mdtraj.load(str(sampled / "samples" / "training.h5"))
+        phi = mdtraj.compute_phi(training)[1][:, 0]
+        training[phi < 0].save_hdf5(str(sampled / "samples" / "left.h5"))
+        result = files_run(tmp_path, sampled, POTENTIAL, frames="left.h5")
+        assert result.exit_code == 1
+        assert "0 in C7ax: a network learns nothing of a state that no sample is in" in " ".join(result.output.split())
+
+    def test_too_few_samples(self, sampled, tmp_path):
+        import mdtraj
+
+        training = mdtraj.load(str(sampled / "samples" / "training.h5"))
+        phi = np.degrees(mdtraj.compute_phi(training)[1][:, 0])
+        right = training[(phi > 45) & (phi < 85)]
+        mdtraj.join([training[phi < -60][::10][:20], right[:20]]).save_hdf5(str(sampled / "samples" / "few.h5"))
+        result = files_run(tmp_path, sampled, POTENTIAL, frames="few.h5")
+        assert result.exit_code == 1
+        assert "are too few to train a network on 24 coordinates" in " ".join(result.output.split())
