@@ -227,9 +227,9 @@ def two_heads(
     seed = int(run.seed.generate_state(1)[0])
     denoiser = train_two_heads(kept, weights, frame, (low, high + 2), run.settings.denoiser, seed)
     row: dict[str, Any] = {"training_seconds": time.perf_counter() - begun, "geodesics": {}}
-    free = frame.degrees - frame.dimension
+    librations = (frame.degrees - frame.dimension) / settings.end_snr
     shell = NoiseShell(frame.degrees + 3 * math.sqrt(2 * frame.degrees))
-    problems = {"unconstrained": (shell,), "low_variance": (VarianceBound(settings.variance_bound, free), shell)}
+    problems = {"unconstrained": (shell,), "low_variance": (VarianceBound(settings.variance_bound + librations), shell)}
     for name, constraints in problems.items():
         try:
             geodesic = solve_geodesic(

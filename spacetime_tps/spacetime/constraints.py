@@ -37,13 +37,9 @@ class VarianceBound:
     ----------
     limit : float
         In the square of y's unit.
-    free_directions : int
-        Directions, such as rotations of a molecule, in which x follows its restraint alone, with variance 1/SNR each:
-        that is not counted.
     """
 
     limit: float
-    free_directions: int = 0
 
     def __post_init__(self) -> None:
         if not self.limit > 0:
@@ -51,7 +47,7 @@ class VarianceBound:
 
     def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
         """v/limit − 1."""
-        return (moments.variance - self.free_directions / points.snr) / self.limit - 1
+        return moments.variance / self.limit - 1
 
     def relaxed(self, violation: float) -> str:
         """The variance of such a point."""

@@ -108,7 +108,8 @@ def _solve_all(
     bound = VarianceBound(settings.variance_bound)
     if isinstance(denoiser, PotentialDenoiser):
         known = (NoiseShell(frame.degrees + 3 * np.sqrt(2 * frame.degrees)),)
-        bound = VarianceBound(settings.variance_bound, free_directions=frame.degrees - frame.dimension)
+        librations = (frame.degrees - frame.dimension) / settings.end_snr  # at the ends; a mixture knows none
+        bound = VarianceBound(settings.variance_bound + librations)
     trials = 0
 
     def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
