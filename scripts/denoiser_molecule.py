@@ -32,7 +32,7 @@ from two_heads import train_two_heads
 
 from spacetime_tps import run
 from spacetime_tps.analysis import ensembles
-from spacetime_tps.calibrate import calibrate, compare_curve
+from spacetime_tps.calibration_job import calibrate, compare_curve
 from spacetime_tps.config_denoiser import PotentialSettings
 from spacetime_tps.config_files import load_settings, merge, read_yaml
 from spacetime_tps.denoisers import Denoiser

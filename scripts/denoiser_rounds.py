@@ -16,7 +16,7 @@ import torch
 import yaml
 from denoiser_molecule import EFFORT, Effort, of_calibration, share_samples, start
 
-from spacetime_tps.calibrate import calibrate
+from spacetime_tps.calibration_job import calibrate
 from spacetime_tps.config_files import merge
 from spacetime_tps.stages.context import report_path
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spacetime_tps.calibration_job import calibrate
     from spacetime_tps.pipeline import run
+    from spacetime_tps.training_job import train
 
-__all__ = ["__version__", "run"]
+__all__ = ["__version__", "calibrate", "run", "train"]
 __version__ = "0.1.0"
+_JOBS = {"calibrate": "calibration_job", "run": "pipeline", "train": "training_job"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the pipeline (and with it torch) only when asked: worker processes do without."""
-    if name == "run":
-        from spacetime_tps.pipeline import run
-
-        return run
+    """Import a job (and with it torch) only when asked: worker processes do without."""
+    if name in _JOBS:
+        return getattr(import_module(f"{__name__}.{_JOBS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

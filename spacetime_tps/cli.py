@@ -90,7 +90,7 @@ def calibrate(
 ) -> None:
     """Check a run's model against restrained dynamics: its moments, and the length of a geodesic."""
     configure_logging()
-    from spacetime_tps.calibrate import calibrate as run_calibration
+    from spacetime_tps.calibration_job import calibrate as run_calibration
 
     console = Console()
     with _errors_told(console, "interrupted; nothing was written"):
@@ -119,8 +119,8 @@ def train(
 ) -> None:
     """Train the neural denoiser on the samples of a run."""
     configure_logging()
-    from spacetime_tps.train import FILE
-    from spacetime_tps.train import train as run_training
+    from spacetime_tps.training_job import FILE
+    from spacetime_tps.training_job import train as run_training
 
     console = Console()
     with _errors_told(console, f"interrupted; go on with --resume (in {run})"):

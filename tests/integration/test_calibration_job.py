@@ -12,7 +12,7 @@ import yaml
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from spacetime_tps.calibrate import MARGIN, calibrate
+from spacetime_tps.calibration_job import MARGIN, calibrate
 from spacetime_tps.cli import app
 from spacetime_tps.stages.windows import CHAINS
 

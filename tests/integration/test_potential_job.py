@@ -20,7 +20,7 @@ from spacetime_tps.cli import app
 from spacetime_tps.denoisers import PotentialDenoiser
 from spacetime_tps.stages import refinement, windows
 from spacetime_tps.stages.potential import CHECKPOINT
-from spacetime_tps.train import FILE
+from spacetime_tps.training_job import FILE
 
 SYSTEM = "alanine_dipeptide"
 HEAVY = 10
