@@ -64,6 +64,8 @@ DENOISERS: dict[str, dict[str, Any]] = {  # the slowest first
     "mixture": {"kind": "mixture"},
 }
 
+COMPARED = {"heavy": tuple(DENOISERS), "all": ("perceptron", "mixture")}  # there message passing is too slow to ask
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -107,17 +109,19 @@ def section(name: str, output: Path, seed: int, override: dict[str, Any], effort
     """
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
-    for denoiser, kind in DENOISERS.items():
+    compared = COMPARED[name]
+    for denoiser in compared:
+        kind = DENOISERS[denoiser]
         settings = merge(SECTIONS[name] | {"denoiser": kind}, override | {"denoiser": {}})
         if kind["kind"] == "potential":
             settings["denoiser"] = kind | override.get("denoiser", {})
         configuration(folder, denoiser).write_text(yaml.safe_dump(settings))
     start(folder / "mixture", configuration(folder, "mixture"), seed)
-    for denoiser in DENOISERS:
+    for denoiser in compared:
         share_samples(folder / "mixture", folder / denoiser, configuration(folder, denoiser))
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        jobs = {denoiser: pool.submit(measure, denoiser, folder, seed, effort) for denoiser in DENOISERS}
-        rows = {denoiser: jobs[denoiser].result() for denoiser in reversed(DENOISERS)}
+        jobs = {denoiser: pool.submit(measure, denoiser, folder, seed, effort) for denoiser in compared}
+        rows = {denoiser: jobs[denoiser].result() for denoiser in reversed(compared)}
     settings = load_settings(find_system(SYSTEM), configuration(folder, "mixture"))
     training = load_training_set(folder / "mixture")
     held_out = held_out_blocks(training.source, settings.denoiser.held_out)

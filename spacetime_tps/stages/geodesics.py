@@ -32,6 +32,7 @@ from spacetime_tps.stages.context import REFINED_DENOISER, RunContext, StageRepo
 from spacetime_tps.stages.denoiser import load_denoiser, save_denoiser
 from spacetime_tps.stages.refinement import agrees, join, measure_curve, retrain
 from spacetime_tps.stages.samples import TrainingSet, load_training_set
+from spacetime_tps.stages.windows import Windows
 from spacetime_tps.states import FloatArray, Values
 
 REPORTED = (
@@ -64,10 +65,12 @@ class Region:
 
 def make_geodesics(run: RunContext) -> StageReport:
     """Solve and write ``geodesics/*.npz``; in on-policy rounds refine the denoiser and solve again."""
-    denoiser, training = load_denoiser(run), load_training_set(run.output)
+    denoiser, samples = load_denoiser(run), load_training_set(run.output)
+    training = samples
     rounds = run.settings.geodesics.rounds
     evaluations = {"channel_trials": 0, "windows": 0}
     history: list[dict[str, Any]] = []
+    sampled: list[tuple[Windows, Points]] = []
     for index in range(rounds + 1):
         report: dict[str, Any] = {}
         low_variance, spent = _solve_all(run, denoiser, training, report)
@@ -81,7 +84,8 @@ def make_geodesics(run: RunContext) -> StageReport:
         history.append({**figures, "found": low_variance is not None})
         if index == rounds or (low_variance is not None and agrees(figures)):
             break
-        training = join(training, windows, at, run.coordinates)
+        sampled.append((windows, at))
+        training = join(samples, sampled, run.coordinates)
         denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
         run.folder("geodesics")
         save_denoiser(run, denoiser, run.output / REFINED_DENOISER)

@@ -7,6 +7,7 @@ samples are few. MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008)) give
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ from spacetime_tps.stages.denoiser import laboratory_denoiser
 from spacetime_tps.stages.mixtures import make_mixture
 from spacetime_tps.stages.potential import make_potential
 from spacetime_tps.stages.samples import TrainingSet
-from spacetime_tps.stages.windows import CHAINS, Windows, sample_windows
+from spacetime_tps.stages.windows import Windows, sample_windows
 from spacetime_tps.states import FloatArray
 
 WINDOWS = 24
 _FRAMES = 40  # of each chain in a window
+_SOLVER = ({"method": "adaptive", "options": {"maxiter": 200}},)
 
 
 def measure_curve(
@@ -69,33 +71,35 @@ def retrain(
     return made.denoiser, made.results
 
 
-def join(training: TrainingSet, windows: Windows, points: Points, coordinates: Coordinates) -> TrainingSet:
-    """Training frames and frames of windows, all with their weights in q.
+def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordinates: Coordinates) -> TrainingSet:
+    """Training frames and frames of the windows of all rounds, with their weights in q.
 
-    Frames whose weights differ are first drawn by weight, as many as their effective number: MBAR takes its samples of
-    each ensemble as equal.
+    Training frames whose weights differ are first drawn by weight, as many as their effective number: MBAR takes its
+    samples of each ensemble as equal.
 
     Parameters
     ----------
     training : TrainingSet
         Of q.
-    windows : Windows
-    points : Points
-        Where the windows are.
+    rounds : sequence of (Windows, Points)
+        Windows and where they are.
     coordinates : Coordinates
     """
     logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
     from pymbar import MBAR
 
     kept = _evenly_by_weight(training.weights)
-    new = windows.positions.reshape(-1, *windows.positions.shape[3:])
-    positions = np.concatenate([training.positions[kept], new])
-    bias = np.concatenate([np.zeros((1, len(positions))), restraint_energies(coordinates, positions, points)])
-    in_window = windows.positions.shape[1] * windows.positions.shape[2]
-    counts = np.array([len(kept), *[in_window] * len(points)])
-    weights = MBAR(bias, counts).weights()[:, 0]
-    sources = training.source.max() + 1 + np.repeat(np.arange(len(points) * CHAINS), in_window // CHAINS)
-    return TrainingSet(positions, weights / weights.sum(), np.concatenate([training.source[kept], sources]))
+    positions, counts = [training.positions[kept]], [len(kept)]
+    for windows, points in rounds:
+        chains, frames = windows.positions.shape[1:3]
+        positions.append(windows.positions.reshape(-1, *windows.positions.shape[3:]))
+        counts += [chains * frames] * len(points)
+    together = np.concatenate(positions)
+    bias = [np.zeros((1, len(together))), *(restraint_energies(coordinates, together, at) for _, at in rounds)]
+    weights = MBAR(np.concatenate(bias), np.array(counts), solver_protocol=_SOLVER).weights()[:, 0]
+    chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
+    new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)
+    return TrainingSet(together, weights / weights.sum(), np.concatenate([training.source[kept], new]))
 
 
 def restraint_energies(coordinates: Coordinates, positions: FloatArray, points: Points) -> FloatArray:

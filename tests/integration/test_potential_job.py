@@ -200,6 +200,31 @@ class TestRun:
                 with np.load(file) as arrays:
                     assert np.isfinite(arrays["y"]).all()
 
+    def test_in_torsions(self, sampled, tmp_path):
+        """On a coarse mixture of von Mises densities; SNR and variances have no unit."""
+        samples = {"method": "files", "trajectories": [str(sampled / "samples" / "training.h5")]}
+        content = {
+            "coordinates": "torsions",
+            "samples": samples | {"model_temperature": "1000 K"},
+            "denoiser": POTENTIAL,
+            "geodesics": {
+                "points": 24,
+                "knots": 6,
+                "graph_samples": 60,
+                "channels": 1,
+                "graph_levels": 5,
+                "region": None,
+            },
+            "paths": {"count": 1, "count_region_avoiding": 0, "length": "0.256 ps", "baseline_snr": [200]},
+            "shooting": {"reactive": 0},
+        }
+        config = write_yaml(tmp_path / "run.yaml", content)
+        result = command("run", SYSTEM, "--output", str(tmp_path / "run"), "--config", str(config), "--workers", "1")
+        assert result.exit_code == 0, result.output
+        summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+        assert summary["denoiser"]["kind"] == "potential"
+        assert summary["geodesics"]["unconstrained"]["feasible"]
+
     def test_denoiser_of_other_atoms_is_refused_before_work(self, trained, tmp_path):
         content = {
             "denoiser": {"kind": "potential", "pretrained": str(trained / FILE)},
