@@ -65,25 +65,22 @@ def make_potential(
     mixture_seed, *seeds = seed.spawn(3)
     weight_seed, training_seed = (int(s.generate_state(1)[0]) for s in seeds)
     log_snr_range = _log_snr_range(run)
-    frame = make_frame(run.coordinates)
     directions = principal_directions(torch.from_numpy(x[~held_out]), torch.from_numpy(weights[~held_out]))
     if start is None:
         base = _coarse(run, settings, x[~held_out], weights[~held_out], mixture_seed)
         constants = _constants(run, settings, directions, x, weights)
-    else:
-        base = start.base
-    generator = torch.Generator().manual_seed(weight_seed)
-    if start is None:
+        generator = torch.Generator().manual_seed(weight_seed)
         network = build_network(settings.network, constants, log_snr_range, settings.width, settings.depth, generator)
     else:
-        network = copy.deepcopy(start.network)
+        base, network = start.base, copy.deepcopy(start.network)
+    frame, checkpoint = make_frame(run.coordinates), run.output / CHECKPOINT
     samples = Samples(*(torch.from_numpy(array) for array in (x, weights, held_out)))
-    trainer = Trainer(base, network, frame, samples, settings, log_snr_range, training_seed, run.output / CHECKPOINT)
+    trainer = Trainer(base, network, frame, samples, settings, log_snr_range, training_seed, checkpoint)
     history = trainer.fit(lambda steps: track(steps, "training", len(steps)))
     log.info("training: %s; weights of step %d are kept", history.message, history.best_step)
     single = MIXTURES[run.settings.coordinates.kind].single(x[~held_out], weights[~held_out])
     compared = {"potential": trainer.denoiser(), "mixture": base, "single_component": single}
-    (run.output / CHECKPOINT).unlink()
+    checkpoint.unlink()
     return MadeDenoiser(trainer.denoiser(), compared, held_out, {"training": asdict(history)})
 
 
