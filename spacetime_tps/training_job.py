@@ -103,11 +103,13 @@ def _denoiser_settings(settings: RunSettings, config: str | Path | None) -> Pote
     """How to train, of the file or of the run."""
     if config is None:
         if isinstance(settings.denoiser, PotentialSettings):
-            return settings.denoiser
+            return settings.denoiser.model_copy(update={"pretrained": None})  # to train is what is asked
         return PotentialSettings(kind="potential")
     content = settings.model_dump(mode="json", exclude_none=True)
     content["denoiser"] = read_yaml(Path(config)).get("denoiser", {})
     changed = parse_settings(content, str(config))
     if not isinstance(changed, RunSettings) or not isinstance(changed.denoiser, PotentialSettings):
         raise ConfigError(f"{config}: its denoiser is not a potential; write 'denoiser: {{kind: potential}}'")
+    if changed.denoiser.pretrained is not None:
+        raise ConfigError(f"{config}: denoiser.pretrained is for a run, which takes it as it is; leave it out to train")
     return changed.denoiser

@@ -1,10 +1,7 @@
 """What the benchmark of denoisers does with numbers, files and runs."""
 
 import argparse
-import importlib
 import json
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,19 +15,6 @@ from spacetime_tps.denoisers.frame import FreeRotations, PlainFrame, RigidFrame
 from spacetime_tps.denoisers.training import principal_directions
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.resources import find_system
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script by name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

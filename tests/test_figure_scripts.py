@@ -1,10 +1,7 @@
 """The figure scripts: what they print and draw, and the parts of the digits that have closed forms."""
 
-import importlib
 import math
 import sys
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,19 +10,6 @@ import torch
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.family import moments_at
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script by name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
 
 
 @pytest.fixture

@@ -1,27 +1,11 @@
 """The molecules that costs are measured on, and the table of costs."""
 
-import importlib
 import json
 import sys
-from pathlib import Path
-from types import ModuleType
 
 import mdtraj
 import numpy as np
 import pytest
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Import a script by name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return load
 
 
 def test_polyalanine_is_a_helix_of_l_residues(script):

@@ -87,7 +87,6 @@ def make_geodesics(run: RunContext) -> StageReport:
         sampled.append((windows, at))
         training = join(samples, sampled, run.coordinates)
         denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
-        run.folder("geodesics")
         save_denoiser(run, denoiser, run.output / REFINED_DENOISER)
     if rounds:
         report["rounds"] = history
@@ -106,6 +105,8 @@ def _solve_all(
 ) -> tuple[Geodesic | None, int]:
     """Solve for every curve, save and report them; the low-variance one, and evaluations spent on trials."""
     settings = run.settings.geodesics
+    for stored in run.folder("geodesics").glob("*.npz"):  # of an earlier round: none may stand for one not found now
+        stored.unlink()
     samples = torch.from_numpy(run.coordinates.encode(training.positions))
     frame = make_frame(run.coordinates)
     known: tuple[Constraint, ...] = ()  # where the denoiser can be asked

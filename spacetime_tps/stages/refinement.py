@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from spacetime_tps.analysis.calibration import sampled_curve
+from spacetime_tps.analysis.ensembles import effective_size
 from spacetime_tps.config_denoiser import MixtureSettings
 from spacetime_tps.coordinates import CartesianCoordinates, Coordinates
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
@@ -132,6 +133,6 @@ def _evenly_by_weight(weights: FloatArray) -> np.ndarray:
     """Frames drawn at even steps of cumulative weight, as many as are effective; all if their weights are equal."""
     if np.ptp(weights) <= 1e-12 * weights.max():
         return np.arange(len(weights))
-    effective = int(weights.sum() ** 2 / (weights**2).sum())
+    effective = int(effective_size(weights))
     steps = (np.arange(effective) + 0.5) / effective
     return np.searchsorted(np.cumsum(weights) / weights.sum(), steps).clip(max=len(weights) - 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 
+from spacetime_tps.analysis.ensembles import effective_size
 from spacetime_tps.config import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
@@ -44,7 +45,7 @@ class TrainingSet:
     @property
     def effective_size(self) -> float:
         """(Σw)²/Σw²."""
-        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
+        return effective_size(self.weights)
 
     def thinned(self, most: int) -> TrainingSet:
         """At most that many of the frames, evenly spaced."""

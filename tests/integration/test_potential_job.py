@@ -163,6 +163,14 @@ class TestTrain:
         assert result.exit_code == 1
         assert "its denoiser is not a potential" in " ".join(result.output.split())
 
+    def test_pretrained_denoiser_is_not_trained(self, trained, tmp_path):
+        content = {"denoiser": POTENTIAL | {"pretrained": str(trained / FILE)}}
+        config = write_yaml(tmp_path / "pretrained.yaml", content)
+        result = command("train", str(trained), "--config", str(config), "--overwrite")
+        assert result.exit_code == 1
+        assert "denoiser.pretrained is for a run" in " ".join(result.output.split())
+        assert (trained / FILE).is_file()
+
     def test_folder_without_a_run(self, tmp_path):
         result = command("train", str(tmp_path))
         assert result.exit_code == 1
