@@ -1,7 +1,8 @@
 """Build the structures of ``systems/alanine_dipeptide``: C5, C7eq and C7ax of Ace-Ala-Nme.
 
 The heavy atoms are placed from ideal bond lengths, angles and torsions, OpenMM adds the hydrogens, and each
-conformer is minimised twice with amber99sbildn in vacuum: with its (phi, psi) restrained, then free.
+conformer is minimised twice with amber99sbildn in vacuum: with its (phi, psi) restrained, then free. Equivalent
+hydrogens are named alike in all three.
 A conformer that does not stay within 20 degrees of its target, or is not an L-amino acid, is an error.
 
 Usage: ``python scripts/build_alanine_dipeptide.py [OUTPUT_DIR]``
@@ -16,6 +17,8 @@ import mdtraj
 import numpy as np
 import openmm
 from openmm import app, unit
+
+from spacetime_tps.dynamics.labels import matched_hydrogens
 
 TARGETS = {"c5": (-146.0, 158.0), "c7eq": (-78.0, 55.0), "c7ax": (60.0, -40.0)}  # (phi, psi) in degrees
 
@@ -122,8 +125,11 @@ def main() -> None:
     output = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     output.mkdir(parents=True, exist_ok=True)
     forcefield = app.ForceField("amber99sbildn.xml")
+    reference = None
     for name in TARGETS:
         topology, positions, angles, energy = conformer(name, forcefield)
+        reference = positions if reference is None else reference
+        positions = positions[matched_hydrogens(mdtraj.Topology.from_openmm(topology), reference, positions)]
         with (output / f"{name}.pdb").open("w") as file:
             app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
         print(f"{name:5s} phi {angles[0]:7.1f}  psi {angles[1]:7.1f} deg  energy {energy:8.2f} kJ/mol")

@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def run(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Run the main job.
 
@@ -90,6 +92,8 @@ def run(
         Go on after the last finished stage of the run in ``output``.
     overwrite : bool
         Remove the run in ``output`` first.
+    executor : concurrent.futures.Executor, optional
+        Where dynamics run in place of processes of this machine; see :class:`WorkerPool`.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def run(
         coordinates.dimension,
         molecule.platform,
     )
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
+    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers, executor) as pool:
         for index, (name, stage) in enumerate(STAGES.items()):
             if report_path(output, name).is_file():
                 log.info("%s: finished before", name)

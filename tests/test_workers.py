@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -90,6 +91,33 @@ def test_worker_that_dies(engine):
         ),
     ):
         list(pool.map(os._exit, [3, 3, 3]))
+
+
+def die_if_odd(number: int) -> int:
+    if number % 2:
+        os._exit(1)
+    return number
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_a_crash_loses_only_its_own_task(engine, chunk):
+    """Two crashes among tasks that run beside them; every other task has its result, in its place."""
+    tasks = [0, 2, 4, 5, 6, 8, 10, 11, 12]
+    with WorkerPool(engine, 2) as pool:
+        results = list(pool.map(die_if_odd, tasks, chunk, lost=lambda task: -task))
+        assert results == [0, 2, 4, -5, 6, 8, 10, -11, 12]
+        assert list(pool.map(abs, [-1])) == [1]  # the pool is still of use
+
+
+def test_an_executor_of_the_users(engine, pool, molecule):
+    """Its processes know nothing of us until the first task; it is the user's to shut down."""
+    tasks = segments(molecule, 3)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        with WorkerPool(engine, executor=executor) as foreign:
+            there = list(foreign.map(run_segment, tasks))
+        assert executor.submit(abs, -1).result() == 1
+    for one, other in zip(there, pool.map(run_segment, tasks), strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
 
 
 def test_no_process_outlives_its_pool(engine):

@@ -13,7 +13,9 @@ import openmm
 from openmm import app, unit
 
 from spacetime_tps.config import SystemSettings
+from spacetime_tps.dynamics.labels import check_same_handedness, matched_hydrogens
 from spacetime_tps.errors import MoleculeError
+from spacetime_tps.progress import log
 from spacetime_tps.resources import data_folder
 from spacetime_tps.states import CollectiveVariable, FloatArray, State, Values, check_disjoint, state_indices
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
@@ -67,7 +69,7 @@ class MolecularSystem:
         Raises
         ------
         MoleculeError
-            If a structure is missing, unreadable or of other atoms, a residue has no template, a selection is
+            If a structure is missing, unreadable, of other atoms or of the other handedness, a residue has no template, a selection is
             empty, the states overlap or do not hold their own structures, or there is no such platform.
         """
         pdbs = {name: _read_pdb(name, path) for name, path in settings.structures.items()}
@@ -88,7 +90,7 @@ class MolecularSystem:
             topology=topology,
             openmm_topology=openmm_topology,
             system_xml=openmm.XmlSerializer.serialize(system),
-            structures={name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()},
+            structures=_named_alike(topology, pdbs),
             variables=variables,
             states=(a, b),
             temperature=settings.temperature,
@@ -179,6 +181,22 @@ def _check_same_atoms(name_a: str, a: app.Topology, name_b: str, b: app.Topology
                 f"structures {name_a!r} and {name_b!r} differ at atom {one.index + 1}: {described[0]} and "
                 f"{described[1]}; all structures need the same atoms in the same order"
             )
+
+
+def _named_alike(topology: mdtraj.Topology, pdbs: Mapping[str, app.PDBFile]) -> dict[str, FloatArray]:
+    """Positions of all structures, equivalent hydrogens named as in the first one."""
+    structures = {name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()}
+    first, reference = next(iter(structures.items()))
+    for name, positions in structures.items():
+        order = matched_hydrogens(topology, reference, positions)
+        if (order != np.arange(len(order))).any():
+            renamed = ", ".join(
+                str(topology.atom(int(atom))) for atom in np.flatnonzero(order != np.arange(len(order)))
+            )
+            log.warning("structure %s: equivalent hydrogens are renamed as in %s: %s", name, first, renamed)
+        structures[name] = positions[order]
+        check_same_handedness(topology, first, reference, name, structures[name])
+    return structures
 
 
 def _create_system(settings: SystemSettings, topology: app.Topology) -> openmm.System:

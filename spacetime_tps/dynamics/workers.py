@@ -10,8 +10,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -165,18 +164,23 @@ class WorkerPool:
     engine : Engine
     workers : int, optional
         Number of processes; by default one a core.
+    executor : concurrent.futures.Executor, optional
+        Where tasks run in place of processes of this machine: ``dask.distributed.Client.get_executor()``, or
+        ``mpi4py.futures.MPIPoolExecutor()``. Each of its workers must be a process that runs one task at a time.
+        It is not shut down.
     """
 
-    def __init__(self, engine: Engine, workers: int | None = None) -> None:
+    def __init__(self, engine: Engine, workers: int | None = None, executor: Executor | None = None) -> None:
         self.engine = engine
         self.workers = workers or available_cores()
-        os.environ.update({name: "1" for name in _THREAD_VARIABLES})  # for the workers, who inherit them
-        self._executor = ProcessPoolExecutor(
-            self.workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(engine,),
-        )
+        self._foreign = executor
+        if executor is None:
+            os.environ.update({name: "1" for name in _THREAD_VARIABLES})  # for the workers, who inherit them
+            self._processes = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_start_worker, initargs=(self.engine,))
 
     def __enter__(self) -> Self:
         return self
@@ -184,9 +188,16 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(wait=kind is None, cancel_futures=True)
+        if self._foreign is None:
+            self._processes.shutdown(wait=kind is None, cancel_futures=True)
 
-    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task], chunk: int = 1) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        chunk: int = 1,
+        lost: Callable[[Task], Result] | None = None,
+    ) -> Iterator[Result]:
         """Results in the order of the tasks, each as soon as it and those before it are there.
 
         Parameters
@@ -196,23 +207,62 @@ class WorkerPool:
         tasks : sequence
         chunk : int
             Tasks that a worker takes at a time: more than one for short tasks.
+        lost : callable, optional
+            Makes the result of a task in which the worker process dies; the other tasks go on. Without it, that is an
+            error.
+
+        Raises
+        ------
+        DynamicsError
+            If a worker process dies.
         """
         batches = [tasks[start : start + chunk] for start in range(0, len(tasks), chunk)]
-        futures = [self._executor.submit(_run_batch, function, batch) for batch in batches]
+        futures = [self._submit(function, batch) for batch in batches]
         try:
-            for future in futures:
-                yield from future.result()
-        except BrokenProcessPool as error:
-            raise DynamicsError(
-                f"a worker process died in {getattr(function, '__name__', function)} (out of memory?); finished stages "
-                "are kept: free memory or take fewer --workers, then go on with --resume"
-            ) from error
+            for index, batch in enumerate(batches):
+                try:
+                    results = futures[index].result()
+                except BrokenExecutor as error:
+                    if lost is None or self._foreign is not None:
+                        raise DynamicsError(
+                            f"a worker process died in {getattr(function, '__name__', function)} (out of memory?); "
+                            "finished stages are kept: free memory or take fewer --workers, then go on with --resume"
+                        ) from error
+                    results = self._one_by_one(function, batch, lost)
+                    for later in range(index + 1, len(batches)):
+                        if futures[later].done() and futures[later].exception() is not None:
+                            futures[later] = self._submit(function, batches[later])
+                yield from results
         finally:
             for future in futures:
                 future.cancel()
 
+    def _submit(self, function: Callable[[Task], Result], batch: Sequence[Task]) -> Future[list[Result]]:
+        if self._foreign is not None:
+            return self._foreign.submit(_run_batch, function, batch, self.engine)
+        try:
+            return self._processes.submit(_run_batch, function, batch)
+        except BrokenExecutor:  # one dead process takes all others with it
+            self._processes.shutdown()
+            self._processes = self._start()
+            return self._processes.submit(_run_batch, function, batch)
 
-def _run_batch(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+    def _one_by_one(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result]
+    ) -> list[Result]:
+        """Results of tasks run while nothing else is, so that it is known in which a process dies."""
+        results = []
+        for task in tasks:
+            try:
+                results += self._submit(function, [task]).result()
+            except BrokenExecutor:
+                results.append(lost(task))
+        return results
+
+
+def _run_batch(function: Callable[[Task], Result], tasks: Sequence[Task], engine: Engine | None = None) -> list[Result]:
+    if engine is not None and engine != _engine:
+        _start_worker(engine)
     return [function(task) for task in tasks]
 
 

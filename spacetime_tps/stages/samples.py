@@ -12,6 +12,7 @@ import numpy as np
 
 from spacetime_tps.analysis.ensembles import effective_size
 from spacetime_tps.config import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.dynamics.labels import matched_hydrogens
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
@@ -99,7 +100,7 @@ def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> Tra
     TrajectoryError
         If a file cannot be read or holds other atoms, a frame is not finite or broken, or weights do not fit.
     """
-    trajectories = [_load_trajectory(path, molecule) for path in settings.trajectories]
+    trajectories = [load_trajectory(path, molecule) for path in settings.trajectories]
     weights = _file_weights(settings, trajectories)
     kept = [trajectory.xyz[:: settings.stride].astype(float) for trajectory in trajectories]
     return _concatenate(kept, [w[:: settings.stride] for w in weights])
@@ -117,7 +118,14 @@ def held_out_blocks(source: np.ndarray, fraction: float) -> np.ndarray:
     return mask
 
 
-def _load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
+def load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
+    """A user's trajectory of this molecule, in any format mdtraj reads; every frame is checked.
+
+    Raises
+    ------
+    TrajectoryError
+        If the file cannot be read or holds other atoms, or a frame is not finite or broken.
+    """
     if not path.is_file():
         raise TrajectoryError(f"there is no trajectory {path}")
     has_topology = path.suffix.lower() in (".h5", ".hdf5", ".pdb", ".gro", ".lh5", ".mol2", ".cif", ".pdbx")
@@ -142,6 +150,8 @@ def _load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory
         frame = int(np.argmin(finite))
         raise TrajectoryError(f"{path}: frame {frame} has positions that are not finite; remove it")
     _check_bonds(path, trajectory, molecule)
+    reference = next(iter(molecule.structures.values()))
+    trajectory.xyz = trajectory.xyz[:, matched_hydrogens(molecule.topology, reference, trajectory.xyz[0])]
     return trajectory
 
 

@@ -77,7 +77,7 @@ class WorkerHere:
     def start(self, engine: Engine) -> None:
         workers._start_worker(engine)
 
-    def map(self, function, tasks, chunk=1):
+    def map(self, function, tasks, chunk=1, lost=None):
         return map(function, tasks)
 
 

@@ -1,0 +1,93 @@
+"""Names of equivalent hydrogens: which of a methyl's three is the first says nothing, but it must be the same everywhere.
+
+Tools that add hydrogens name them as they come. Two structures whose methyls are named clockwise in one and
+anticlockwise in the other are joined by no motion of the molecule.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from spacetime_tps.errors import MoleculeError
+from spacetime_tps.states import FloatArray
+
+_FLAT = 1e-4
+"""nm³; a centre whose neighbours span less has no handedness. That of CH₄ is 5e-4."""
+
+
+def matched_hydrogens(topology: mdtraj.Topology, reference: FloatArray, positions: FloatArray) -> NDArray[np.intp]:
+    """Order of a structure's atoms in which hydrogens of one centre are named as in a reference.
+
+    Of all ways to name the hydrogens of a centre it is the one that leaves them nearest to the reference's, once the
+    centre and its neighbours are superposed. Handedness agrees then, and methyls are turned by no more than 60 degrees.
+
+    Parameters
+    ----------
+    topology : mdtraj.Topology
+        With bonds.
+    reference, positions : array, shape (atoms, 3)
+        nm.
+
+    Returns
+    -------
+    array of int, shape (atoms,)
+        ``positions[order]`` is the structure with its hydrogens renamed.
+    """
+    order = np.arange(topology.n_atoms)
+    neighbours = _neighbours(topology)
+    hydrogen = [atom.element is not None and atom.element.symbol == "H" for atom in topology.atoms]
+    for centre, bonded in enumerate(neighbours):
+        ours = [atom for atom in bonded if hydrogen[atom]]
+        if len(ours) < 2:
+            continue
+        others = [atom for atom in bonded if not hydrogen[atom]]
+        if len(others) == 1:  # which way round its axis the group stands is for the next atoms to say
+            others += [atom for atom in neighbours[others[0]] if atom != centre]
+        known = [centre, *others]
+        turn = _rotation(positions[known] - positions[centre], reference[known] - reference[centre])
+        here = (positions[ours] - positions[centre]) @ turn.T
+        there = reference[ours] - reference[centre]
+        squares = ((here[:, None] - there) ** 2).sum(axis=2)
+        best = min(permutations(range(len(ours))), key=lambda p: squares[p, range(len(ours))].sum())
+        order[ours] = np.array(ours)[list(best)]
+    return order
+
+
+def check_same_handedness(
+    topology: mdtraj.Topology, name: str, reference: FloatArray, other_name: str, positions: FloatArray
+) -> None:
+    """Refuse two structures of which a centre of four atoms is the mirror image of itself.
+
+    Raises
+    ------
+    MoleculeError
+        Naming the atom.
+    """
+    for centre, bonded in enumerate(_neighbours(topology)):
+        if len(bonded) != 4:
+            continue
+        volumes = [float(np.linalg.det(x[bonded[:3]] - x[bonded[3]])) for x in (reference, positions)]
+        if volumes[0] * volumes[1] < 0 and min(map(abs, volumes)) > _FLAT:
+            raise MoleculeError(
+                f"structures {name!r} and {other_name!r} are mirror images of each other at {topology.atom(centre)}: "
+                "no motion leads from one to the other; give two structures of the same molecule"
+            )
+
+
+def _neighbours(topology: mdtraj.Topology) -> list[list[int]]:
+    neighbours: list[list[int]] = [[] for _ in range(topology.n_atoms)]
+    for one, two in topology.bonds:
+        neighbours[one.index].append(two.index)
+        neighbours[two.index].append(one.index)
+    return [sorted(bonded) for bonded in neighbours]
+
+
+def _rotation(moving: FloatArray, fixed: FloatArray) -> FloatArray:
+    """The rotation that brings vectors nearest to others (Kabsch, Acta Cryst. A 32, 922 (1976))."""
+    u, _, vt = np.linalg.svd(fixed.T @ moving)
+    handed = np.sign(np.linalg.det(u @ vt))
+    return np.asarray(u @ np.diag([1.0, 1.0, handed]) @ vt)
