@@ -69,8 +69,8 @@ class MolecularSystem:
         Raises
         ------
         MoleculeError
-            If a structure is missing, unreadable, of other atoms or of the other handedness, a residue has no template, a selection is
-            empty, the states overlap or do not hold their own structures, or there is no such platform.
+            If a structure is missing, unreadable, of other atoms or of the other handedness, a residue has no template,
+            a selection is empty, the states overlap or do not hold their own structures, or there is no such platform.
         """
         pdbs = {name: _read_pdb(name, path) for name, path in settings.structures.items()}
         reference = next(iter(pdbs))

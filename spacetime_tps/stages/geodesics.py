@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacetime_tps.config import RegionSettings
+from spacetime_tps.config import GeodesicSettings, RegionSettings
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
+from spacetime_tps.denoisers.frame import Frame
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
@@ -108,13 +109,10 @@ def _solve_all(
     for stored in run.folder("geodesics").glob("*.npz"):  # of an earlier round: none may stand for one not found now
         stored.unlink()
     samples = torch.from_numpy(run.coordinates.encode(training.positions))
-    frame = make_frame(run.coordinates)
-    known: tuple[Constraint, ...] = ()  # where the denoiser can be asked
+    known: Sequence[Constraint] = ()  # where the denoiser can be asked
     bound = VarianceBound(settings.variance_bound)
     if isinstance(denoiser, PotentialDenoiser):
-        known = (NoiseShell(frame.degrees + 3 * np.sqrt(2 * frame.degrees)),)
-        librations = (frame.degrees - frame.dimension) / settings.end_snr  # at the ends; a mixture knows none
-        bound = VarianceBound(settings.variance_bound + librations)
+        bound, *known = network_constraints(make_frame(run.coordinates), settings)
     trials = 0
 
     def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
@@ -144,6 +142,16 @@ def _solve_all(
         }
         solve("region_avoiding", (bound, RegionAvoidance(region.centre, divergence)))
     return low_variance, trials
+
+
+def network_constraints(frame: Frame, settings: GeodesicSettings) -> tuple[VarianceBound, NoiseShell]:
+    """For curves by a network, which knows that molecules librate: the bound with the ends' librations, and its domain.
+
+    The domain is where noise takes samples, up to three standard deviations of |ε|².
+    """
+    librations = (frame.degrees - frame.dimension) / settings.end_snr
+    shell = NoiseShell(frame.degrees + 3 * np.sqrt(2 * frame.degrees))
+    return VarianceBound(settings.variance_bound + librations), shell
 
 
 def _solve(
