@@ -14,7 +14,6 @@ Usage: ``python scripts/benchmark_denoisers.py --json FILE [--reference DIR] [--
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import denoiser_molecule
 import denoiser_rounds
 import denoiser_surfaces
 import torch
+from sections import one_of, write_section
 
 from spacetime_tps.config_files import read_yaml
 from spacetime_tps.progress import configure_logging
@@ -31,28 +31,12 @@ RESIDUES = (1, 3, 7, 14, 29)  # of the helices whose costs are measured
 SECTIONS = ("surfaces", "heavy", "all", "rounds", "growth")
 
 
-def sections(text: str) -> list[str]:
-    """Names of sections, separated by commas."""
-    names = text.split(",")
-    if unknown := [name for name in names if name not in SECTIONS]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: the sections are {', '.join(SECTIONS)}")
-    return names
-
-
-def write_section(file: Path, name: str, content: Any) -> None:
-    """Put a section's figures into a JSON file, and leave the other sections' as they are."""
-    known = json.loads(file.read_text()) if file.is_file() else {}
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(known | {name: content}, indent=2) + "\n")
-    partial.replace(file)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--reference", type=Path, help="public data of arXiv 2505.17517")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sections", type=sections, default=list(SECTIONS))
+    parser.add_argument("--sections", type=one_of(SECTIONS), default=list(SECTIONS))
     parser.add_argument(
         "--output", type=Path, default=Path("runs/denoisers"), help="where the molecule's runs are kept"
     )

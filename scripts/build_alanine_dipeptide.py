@@ -18,7 +18,7 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from spacetime_tps.dynamics.labels import matched_hydrogens
+from spacetime_tps.dynamics.labels import renamed
 
 TARGETS = {"c5": (-146.0, 158.0), "c7eq": (-78.0, 55.0), "c7ax": (60.0, -40.0)}  # (phi, psi) in degrees
 
@@ -129,7 +129,7 @@ def main() -> None:
     for name in TARGETS:
         topology, positions, angles, energy = conformer(name, forcefield)
         reference = positions if reference is None else reference
-        positions = positions[matched_hydrogens(mdtraj.Topology.from_openmm(topology), reference, positions)]
+        (positions,) = renamed(mdtraj.Topology.from_openmm(topology), reference, positions[None])
         with (output / f"{name}.pdb").open("w") as file:
             app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
         print(f"{name:5s} phi {angles[0]:7.1f}  psi {angles[1]:7.1f} deg  energy {energy:8.2f} kJ/mol")

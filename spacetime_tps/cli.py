@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from spacetime_tps import __version__
+from spacetime_tps.cli_tables import print_calibration, print_denoising_errors, print_summary, print_surface_summary
 from spacetime_tps.errors import SpacetimeError
 from spacetime_tps.progress import configure_logging
 from spacetime_tps.resources import shipped_systems
@@ -73,7 +73,7 @@ def run(
             resume=resume,
             overwrite=overwrite,
         )
-    (_print_surface_summary if summary.get("kind") == "surface" else _print_summary)(console, summary)
+    (print_surface_summary if summary.get("kind") == "surface" else print_summary)(console, summary)
     console.print(f"results in {output}", soft_wrap=True)
 
 
@@ -104,7 +104,7 @@ def calibrate(
             workers=workers,
             overwrite=overwrite,
         )
-    _print_calibration(console, results)
+    print_calibration(console, results)
     console.print(f"results in {run / 'calibration'}", soft_wrap=True)
 
 
@@ -125,12 +125,7 @@ def train(
     console = Console()
     with _errors_told(console, f"interrupted; go on with --resume (in {run})"):
         results = run_training(run, config=config, seed=seed, workers=workers, resume=resume, overwrite=overwrite)
-    names = [name for name in results["denoising_error"][0] if name != "log_snr"]
-    unit = results["unit"] and f", {results['unit']}²"
-    table = Table("log SNR", *(f"{name.replace('_', ' ')}{unit}" for name in names), title="held-out denoising error")
-    for row in results["denoising_error"]:
-        table.add_row(f"{row['log_snr']:.2f}", *(f"{row[name]:.3e}" for name in names))
-    console.print(table)
+    print_denoising_errors(console, results)
     console.print(f"{results['training']['message']}; the denoiser is in {run / FILE}", soft_wrap=True)
 
 
@@ -146,73 +141,3 @@ def _errors_told(console: Console, interrupted: str) -> Iterator[None]:
     except KeyboardInterrupt as error:
         console.print(interrupted)
         raise typer.Exit(130) from error
-
-
-def _print_summary(console: Console, summary: dict[str, dict]) -> None:  # type: ignore[type-arg]
-    table = Table("curve", "hits %", "RMSD Å", "ETS kJ/mol", title="annealed paths")
-    rows = {"low-variance geodesic": summary["paths"], "region-avoiding": summary["paths_region_avoiding"]}
-    for name, figures in (rows | summary["baselines"]).items():
-        if "rmsd_angstrom" in figures:
-            rmsd, ets = figures["rmsd_angstrom"], figures["ets_kj_per_mol"]
-            table.add_row(
-                name.replace("_", " "),
-                f"{figures['target_hit_percentage']:.0f}",
-                _plus_minus(rmsd, 2),
-                _plus_minus(ets, 1),
-            )
-    console.print(table)
-    reactive = summary["reactive"]
-    console.print(
-        f"{reactive['reactive']} reactive trajectories from {reactive['shots']} shots; "
-        f"{summary['energy_evaluations']['total']:,} energy evaluations, {summary['wall_seconds']['total']:.0f} s"
-    )
-
-
-def _print_surface_summary(console: Console, summary: dict[str, dict]) -> None:  # type: ignore[type-arg]
-    table = Table("curve", "reached B %", "through the channel %", "MaxEnergy", title="annealed paths")
-    for name, figures in ({"low-variance geodesic": summary["paths"]} | summary["baselines"]).items():
-        if figures:
-            channel = figures["through_channel_percentage"]
-            table.add_row(
-                name.replace("_", " "),
-                f"{figures['reached_b_percentage']:.1f}",
-                "–" if channel is None else f"{channel:.1f}",
-                _plus_minus(figures["max_energy_on_segments"], 1),
-            )
-    console.print(table)
-    console.print(
-        f"{summary['energy_evaluations']['annealing']:,} energy evaluations and "
-        f"{summary['energy_evaluations']['measuring']:,} between steps, {summary['wall_seconds']['total']:.0f} s"
-    )
-
-
-def _print_calibration(console: Console, results: dict[str, Any]) -> None:
-    unit = results["unit"] and f", {results['unit']}"
-    square = unit and f"{unit}²"
-    columns = ("log SNR", f"means apart{unit}", f"E|x−y|² model{square}", f"dynamics{square}", "z")
-    table = Table(*columns, title="noised held-out frames")
-    for row in results["points"]:
-        displacement, mean = "mean_square_displacement", "mean_distance"
-        table.add_row(
-            f"{row['log_snr']:.2f}",
-            f"{row[mean]:.4f} ± {row[f'{mean}_error']:.4f}",
-            f"{row[f'{displacement}_model']:.5f}",
-            f"{row[f'{displacement}_md']:.5f} ± {row[f'{displacement}_md_error']:.5f}",
-            f"{row[f'{displacement}_z']:.1f}",
-        )
-    console.print(table)
-    curve = results["curve"]
-    table = Table(curve["name"].replace("_", "-"), "model", "dynamics", "model / dynamics", title="curve")
-    for quantity in ("length", "energy"):
-        model, dynamics, error = (curve[f"{quantity}_{source}"] for source in ("model", "md", "md_error"))
-        ratio = curve[f"{quantity}_ratio"]
-        relative = curve[f"{quantity}_ratio_error"]
-        table.add_row(quantity, f"{model:.2f}", f"{dynamics:.2f} ± {error:.2f}", f"{ratio:.3f} ± {relative:.3f}")
-    console.print(table)
-    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
-
-
-def _plus_minus(figure: dict[str, float | None], digits: int) -> str:
-    if figure["mean"] is None:
-        return "–"
-    return f"{figure['mean']:.{digits}f} ± {figure['sd']:.{digits}f}"

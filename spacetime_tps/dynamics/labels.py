@@ -1,4 +1,4 @@
-"""Names of equivalent hydrogens: which of a methyl's three is the first says nothing, but it must be the same everywhere.
+"""Names of equivalent hydrogens: which of a methyl's three is the first says nothing, but it must be so everywhere.
 
 Tools that add hydrogens name them as they come. Two structures whose methyls are named clockwise in one and
 anticlockwise in the other are joined by no motion of the molecule.
@@ -20,7 +20,7 @@ _FLAT = 1e-4
 
 
 def matched_hydrogens(topology: mdtraj.Topology, reference: FloatArray, positions: FloatArray) -> NDArray[np.intp]:
-    """Order of a structure's atoms in which hydrogens of one centre are named as in a reference.
+    """Order of atoms in which hydrogens of one centre are named as in a reference.
 
     Of all ways to name the hydrogens of a centre it is the one that leaves them nearest to the reference's, once the
     centre and its neighbours are superposed. Handedness agrees then, and methyls are turned by no more than 60 degrees.
@@ -29,32 +29,40 @@ def matched_hydrogens(topology: mdtraj.Topology, reference: FloatArray, position
     ----------
     topology : mdtraj.Topology
         With bonds.
-    reference, positions : array, shape (atoms, 3)
+    reference : array, shape (atoms, 3)
+        nm.
+    positions : array, shape (frames, atoms, 3)
         nm.
 
     Returns
     -------
-    array of int, shape (atoms,)
-        ``positions[order]`` is the structure with its hydrogens renamed.
+    array of int, shape (frames, atoms)
+        ``positions[frame, order[frame]]`` has its hydrogens renamed.
     """
-    order = np.arange(topology.n_atoms)
+    order = np.tile(np.arange(topology.n_atoms), (len(positions), 1))
     neighbours = _neighbours(topology)
     hydrogen = [atom.element is not None and atom.element.symbol == "H" for atom in topology.atoms]
     for centre, bonded in enumerate(neighbours):
-        ours = [atom for atom in bonded if hydrogen[atom]]
+        ours = np.array([atom for atom in bonded if hydrogen[atom]])
         if len(ours) < 2:
             continue
         others = [atom for atom in bonded if not hydrogen[atom]]
         if len(others) == 1:  # which way round its axis the group stands is for the next atoms to say
             others += [atom for atom in neighbours[others[0]] if atom != centre]
-        known = [centre, *others]
-        turn = _rotation(positions[known] - positions[centre], reference[known] - reference[centre])
-        here = (positions[ours] - positions[centre]) @ turn.T
-        there = reference[ours] - reference[centre]
-        squares = ((here[:, None] - there) ** 2).sum(axis=2)
-        best = min(permutations(range(len(ours))), key=lambda p: squares[p, range(len(ours))].sum())
-        order[ours] = np.array(ours)[list(best)]
+        here, there = positions - positions[:, [centre]], reference - reference[centre]
+        turn = _rotations(here[:, others], there[others])
+        here = np.einsum("fij,fhj->fhi", turn, here[:, ours])
+        squares = ((here[:, :, None] - there[ours]) ** 2).sum(axis=3)  # of a hydrogen here from one there
+        ways = np.array(list(permutations(range(len(ours)))))
+        best = ways[squares[:, ways, np.arange(len(ours))].sum(axis=2).argmin(axis=1)]
+        order[:, ours] = ours[best]
     return order
+
+
+def renamed(topology: mdtraj.Topology, reference: FloatArray, positions: FloatArray) -> FloatArray:
+    """Positions (frames, atoms, 3) whose equivalent hydrogens are named as in a reference (atoms, 3)."""
+    order = matched_hydrogens(topology, reference, positions)
+    return np.take_along_axis(positions, order[:, :, None], axis=1)
 
 
 def check_same_handedness(
@@ -86,8 +94,8 @@ def _neighbours(topology: mdtraj.Topology) -> list[list[int]]:
     return [sorted(bonded) for bonded in neighbours]
 
 
-def _rotation(moving: FloatArray, fixed: FloatArray) -> FloatArray:
-    """The rotation that brings vectors nearest to others (Kabsch, Acta Cryst. A 32, 922 (1976))."""
-    u, _, vt = np.linalg.svd(fixed.T @ moving)
-    handed = np.sign(np.linalg.det(u @ vt))
-    return np.asarray(u @ np.diag([1.0, 1.0, handed]) @ vt)
+def _rotations(moving: FloatArray, fixed: FloatArray) -> FloatArray:
+    """Rotations (frames, 3, 3) that bring vectors (frames, n, 3) nearest to others (n, 3), as Kabsch found them."""
+    u, _, vt = np.linalg.svd(np.einsum("ni,fnj->fij", fixed, moving))
+    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    return np.asarray(u @ vt)

@@ -13,7 +13,7 @@ import openmm
 from openmm import app, unit
 
 from spacetime_tps.config import SystemSettings
-from spacetime_tps.dynamics.labels import check_same_handedness, matched_hydrogens
+from spacetime_tps.dynamics.labels import check_same_handedness, matched_hydrogens, renamed
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
 from spacetime_tps.resources import data_folder
@@ -116,6 +116,13 @@ class MolecularSystem:
         """Frames (n, atoms, 3) in nm as an mdtraj trajectory."""
         return mdtraj.Trajectory(np.asarray(positions), self.topology, time=time)
 
+    def named_alike(self, positions: FloatArray) -> FloatArray:
+        """Frames (n, atoms, 3) whose equivalent hydrogens are named as in the structures.
+
+        Their density is the Boltzmann density folded into one of its equal copies.
+        """
+        return renamed(self.topology, next(iter(self.structures.values())), positions)
+
     def collective_variables(self, trajectory: mdtraj.Trajectory) -> Values:
         """Every collective variable in every frame."""
         return {name: variable(trajectory) for name, variable in self.variables.items()}
@@ -188,12 +195,11 @@ def _named_alike(topology: mdtraj.Topology, pdbs: Mapping[str, app.PDBFile]) -> 
     structures = {name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()}
     first, reference = next(iter(structures.items()))
     for name, positions in structures.items():
-        order = matched_hydrogens(topology, reference, positions)
-        if (order != np.arange(len(order))).any():
-            renamed = ", ".join(
-                str(topology.atom(int(atom))) for atom in np.flatnonzero(order != np.arange(len(order)))
-            )
-            log.warning("structure %s: equivalent hydrogens are renamed as in %s: %s", name, first, renamed)
+        (order,) = matched_hydrogens(topology, reference, positions[None])
+        moved = np.flatnonzero(order != np.arange(len(order)))
+        if len(moved):
+            atoms = ", ".join(str(topology.atom(int(atom))) for atom in moved)
+            log.warning("structure %s: equivalent hydrogens are renamed as in %s: %s", name, first, atoms)
         structures[name] = positions[order]
         check_same_handedness(topology, first, reference, name, structures[name])
     return structures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ def make_geodesics(run: RunContext) -> StageReport:
             break
         sampled.append((windows, at))
         training = join(samples, sampled, run.coordinates)
+        training = replace(training, positions=run.molecule.named_alike(training.positions))
         denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
         save_denoiser(run, denoiser, run.output / REFINED_DENOISER)
     if rounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mdtraj
@@ -12,7 +12,6 @@ import numpy as np
 
 from spacetime_tps.analysis.ensembles import effective_size
 from spacetime_tps.config import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
-from spacetime_tps.dynamics.labels import matched_hydrogens
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
@@ -75,6 +74,7 @@ def make_samples(run: RunContext) -> StageReport:
         training = _replica_training_set(ensembles, settings)
         results["exchange_acceptance"] = exchange.acceptance
         log.info("exchange acceptance %s", " ".join(f"{a:.2f}" for a in exchange.acceptance))
+    training = replace(training, positions=molecule.named_alike(training.positions))
     _check_training_set(training, molecule)
     _save(training, folder, molecule)
     results |= {
@@ -150,8 +150,6 @@ def load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
         frame = int(np.argmin(finite))
         raise TrajectoryError(f"{path}: frame {frame} has positions that are not finite; remove it")
     _check_bonds(path, trajectory, molecule)
-    reference = next(iter(molecule.structures.values()))
-    trajectory.xyz = trajectory.xyz[:, matched_hydrogens(molecule.topology, reference, trajectory.xyz[0])]
     return trajectory
 
 

@@ -1,0 +1,91 @@
+"""What the commands print of their results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
+    """Figures of the annealed paths, and what shooting has found."""
+    table = Table("curve", "hits %", "RMSD Å", "ETS kJ/mol", title="annealed paths")
+    rows = {"low-variance geodesic": summary["paths"], "region-avoiding": summary["paths_region_avoiding"]}
+    for name, figures in (rows | summary["baselines"]).items():
+        if "rmsd_angstrom" in figures:
+            rmsd, ets = figures["rmsd_angstrom"], figures["ets_kj_per_mol"]
+            table.add_row(
+                name.replace("_", " "),
+                f"{figures['target_hit_percentage']:.0f}",
+                _plus_minus(rmsd, 2),
+                _plus_minus(ets, 1),
+            )
+    console.print(table)
+    reactive = summary["reactive"]
+    console.print(
+        f"{reactive['reactive']} reactive trajectories from {reactive['shots']} shots; "
+        f"{summary['energy_evaluations']['total']:,} energy evaluations, {summary['wall_seconds']['total']:.0f} s"
+    )
+
+
+def print_surface_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
+    """The same of a run on a model surface."""
+    table = Table("curve", "reached B %", "through the channel %", "MaxEnergy", title="annealed paths")
+    for name, figures in ({"low-variance geodesic": summary["paths"]} | summary["baselines"]).items():
+        if figures:
+            channel = figures["through_channel_percentage"]
+            table.add_row(
+                name.replace("_", " "),
+                f"{figures['reached_b_percentage']:.1f}",
+                "–" if channel is None else f"{channel:.1f}",
+                _plus_minus(figures["max_energy_on_segments"], 1),
+            )
+    console.print(table)
+    console.print(
+        f"{summary['energy_evaluations']['annealing']:,} energy evaluations and "
+        f"{summary['energy_evaluations']['measuring']:,} between steps, {summary['wall_seconds']['total']:.0f} s"
+    )
+
+
+def print_calibration(console: Console, results: dict[str, Any]) -> None:
+    """Moments and a curve, by the model and by dynamics."""
+    unit = results["unit"] and f", {results['unit']}"
+    square = unit and f"{unit}²"
+    columns = ("log SNR", f"means apart{unit}", f"E|x−y|² model{square}", f"dynamics{square}", "z")
+    table = Table(*columns, title="noised held-out frames")
+    for row in results["points"]:
+        displacement, mean = "mean_square_displacement", "mean_distance"
+        table.add_row(
+            f"{row['log_snr']:.2f}",
+            f"{row[mean]:.4f} ± {row[f'{mean}_error']:.4f}",
+            f"{row[f'{displacement}_model']:.5f}",
+            f"{row[f'{displacement}_md']:.5f} ± {row[f'{displacement}_md_error']:.5f}",
+            f"{row[f'{displacement}_z']:.1f}",
+        )
+    console.print(table)
+    curve = results["curve"]
+    table = Table(curve["name"].replace("_", "-"), "model", "dynamics", "model / dynamics", title="curve")
+    for quantity in ("length", "energy"):
+        model, dynamics, error = (curve[f"{quantity}_{source}"] for source in ("model", "md", "md_error"))
+        ratio = curve[f"{quantity}_ratio"]
+        relative = curve[f"{quantity}_ratio_error"]
+        table.add_row(quantity, f"{model:.2f}", f"{dynamics:.2f} ± {error:.2f}", f"{ratio:.3f} ± {relative:.3f}")
+    console.print(table)
+    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
+
+
+def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
+    """Held-out errors of a training, by noise."""
+    names = [name for name in results["denoising_error"][0] if name != "log_snr"]
+    unit = results["unit"] and f", {results['unit']}²"
+    table = Table("log SNR", *(f"{name.replace('_', ' ')}{unit}" for name in names), title="held-out denoising error")
+    for row in results["denoising_error"]:
+        table.add_row(f"{row['log_snr']:.2f}", *(f"{row[name]:.3e}" for name in names))
+    console.print(table)
+
+
+def _plus_minus(figure: dict[str, float | None], digits: int) -> str:
+    if figure["mean"] is None:
+        return "–"
+    return f"{figure['mean']:.{digits}f} ± {figure['sd']:.{digits}f}"
