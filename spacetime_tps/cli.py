@@ -11,7 +11,15 @@ import typer
 from rich.console import Console
 
 from spacetime_tps import __version__
-from spacetime_tps.cli_tables import print_calibration, print_denoising_errors, print_summary, print_surface_summary
+from spacetime_tps.cli_tables import (
+    print_calibration,
+    print_committor,
+    print_denoising_errors,
+    print_free_energies,
+    print_path_ensemble,
+    print_summary,
+    print_surface_summary,
+)
 from spacetime_tps.errors import SpacetimeError
 from spacetime_tps.progress import configure_logging
 from spacetime_tps.resources import shipped_systems
@@ -127,6 +135,140 @@ def train(
         results = run_training(run, config=config, seed=seed, workers=workers, resume=resume, overwrite=overwrite)
     print_denoising_errors(console, results)
     console.print(f"{results['training']['message']}; the denoiser is in {run / FILE}", soft_wrap=True)
+
+
+@app.command("sample-paths")
+def sample_paths(
+    run: Annotated[Path, typer.Argument(help="Directory of a run that has its reactive trajectories.")],
+    moves: Annotated[int, typer.Option(help="Moves of each chain, those done before included.")] = 100,
+    move: Annotated[str, typer.Option(help="two_way or one_way.")] = "two_way",
+    selection: Annotated[str, typer.Option(help="Of shooting points: committor or uniform.")] = "committor",
+    chains: Annotated[int, typer.Option(help="Each from another reactive trajectory.")] = 8,
+    keep_every: Annotated[int, typer.Option(help="Moves between stored paths.")] = 10,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with interrupted chains, or make finished ones longer.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier ensemble.")] = False,
+) -> None:
+    """Transition path sampling: the ensemble of paths, from the run's reactive trajectories."""
+    configure_logging()
+    from spacetime_tps.path_sampling_job import sample_paths as run_sampling
+
+    console = Console()
+    with _errors_told(console, f"interrupted; finished moves are kept, go on with --resume (in {run})"):
+        results = run_sampling(
+            run,
+            moves=moves,
+            move=move,
+            selection=selection,
+            chains=chains,
+            keep_every=keep_every,
+            seed=seed,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    print_path_ensemble(console, results)
+    console.print(f"results in {run / 'path_ensemble'}", soft_wrap=True)
+
+
+@app.command("free-energy")
+def free_energy(
+    run: Annotated[Path, typer.Argument(help="Directory of a run that has its geodesics.")],
+    curve: Annotated[str, typer.Option(help="Name of the geodesic.")] = "low_variance",
+    windows: Annotated[int, typer.Option(help="Restrained windows on the curve.")] = 24,
+    frames: Annotated[int, typer.Option(help="Frames of each of the eight chains in a window.")] = 50,
+    paths: Annotated[int, typer.Option(help="Annealed paths along the curve, each way.")] = 32,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier free energies.")] = False,
+) -> None:
+    """Free energy of B over A by windows along a geodesic (MBAR), and by annealing there and back (BAR)."""
+    configure_logging()
+    from spacetime_tps.free_energy_job import free_energies
+
+    console = Console()
+    with _errors_told(console, "interrupted; nothing was written"):
+        results = free_energies(
+            run,
+            curve=curve,
+            windows=windows,
+            frames=frames,
+            paths=paths,
+            seed=seed,
+            workers=workers,
+            overwrite=overwrite,
+        )
+    print_free_energies(console, results)
+    console.print(f"results in {run / 'free_energy'}", soft_wrap=True)
+
+
+@app.command()
+def committor(
+    run: Annotated[Path, typer.Argument(help="Directory of a run that has its reactive trajectories.")],
+    frames: Annotated[
+        str,
+        typer.Option(
+            help="model: frames of reactive trajectories that the run's committor model puts within the band; "
+            "reactive: any of their frames between the states; or a trajectory file of yours."
+        ),
+    ] = "model",
+    shots: Annotated[int, typer.Option(help="Of each frame.")] = 50,
+    count: Annotated[
+        int | None, typer.Option(help="Frames at most; by default 40 of the run's own, and all of a file.")
+    ] = None,
+    band: Annotated[tuple[float, float], typer.Option(help="p_B of the transition state ensemble.")] = (0.4, 0.6),
+    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier one.")] = False,
+) -> None:
+    """Committor of frames by unbiased shots, and the transition state ensemble."""
+    configure_logging()
+    from spacetime_tps.committor_job import committors
+
+    console = Console()
+    with _errors_told(console, f"interrupted; finished shots are kept, go on with --resume (in {run})"):
+        results = committors(
+            run,
+            frames=frames,
+            shots=shots,
+            count=count,
+            band=band,
+            seed=seed,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    print_committor(console, results)
+    console.print(f"results in {run / 'committor'}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
+    to: Annotated[str, typer.Option(help="openpathsampling, plumed, gromacs (TRR), xtc, dcd or pdb.")],
+    what: Annotated[
+        str | None,
+        typer.Option(
+            help="reactive (by default), path_ensemble, paths, paths_region_avoiding or transition_states; for plumed "
+            "also the name of a geodesic, by default low_variance."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Directory to write; by default export/TO in the run.")] = None,
+    frames: Annotated[int, typer.Option(help="Reference frames for plumed.")] = 10,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+) -> None:
+    """Hand trajectories, or the path, to another tool."""
+    configure_logging()
+    from spacetime_tps.export_job import export as run_export
+
+    console = Console()
+    with _errors_told(console, "interrupted; nothing was written"):
+        report = run_export(run, to, what=what, folder=output, frames=frames, overwrite=overwrite)
+    console.print(f"{report['what']} for {to} in {report['folder']}: {report['note']}", soft_wrap=True)
 
 
 @contextmanager

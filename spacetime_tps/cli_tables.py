@@ -85,6 +85,56 @@ def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
     console.print(table)
 
 
+def print_committor(console: Console, results: dict[str, Any]) -> None:
+    """p_B of every frame, and how the frames are spread."""
+    columns = ("frame", "of", "p_B by the model", "by shots", "95 % interval", "A / B / undecided")
+    table = Table(*columns, title="committor")
+    for row in results["frames"]:
+        predicted, p_b = ("–" if row[key] is None else f"{row[key]:.2f}" for key in ("predicted", "p_b"))
+        ends = f"{row['reached_a']} / {row['reached_b']} / {row['undecided'] + row['failed']}"
+        table.add_row(
+            str(row["frame"]),
+            f"{row['source']}, {row['index']}",
+            predicted,
+            p_b,
+            f"{row['low']:.2f} – {row['high']:.2f}",
+            ends if row["state"] is None else f"in {row['state']}",
+        )
+    console.print(table)
+    test = results["histogram"]
+    if test is not None:
+        console.print(
+            f"mean p_B {test['mean']:.3f} ± {test['mean_error']:.3f} over {test['frames']} frames, spread "
+            f"{test['standard_deviation']:.3f} without the noise of counting"
+        )
+    found = len(results["transition_states"])
+    console.print(f"{found} transition states; {results['evaluations']:,} energy evaluations")
+
+
+def print_path_ensemble(console: Console, results: dict[str, Any]) -> None:
+    """What the chains have sampled, and how well."""
+    table = Table("", "mean", "sd", "autocorrelation, moves", "effective size", title="transition paths")
+    for name, figures in results["observables"].items():
+        spread = (f"{figures[key]:.3f}" for key in ("mean", "sd"))
+        size = (f"{figures[key]:.1f}" for key in ("autocorrelation_moves", "effective_size"))
+        table.add_row(name.replace("_", " "), *spread, *size)
+    console.print(table)
+    console.print(
+        f"{100 * results['acceptance']:.0f} % of moves accepted, {results['decorrelated_paths']} decorrelated paths; "
+        f"{results['evaluations']:,} energy evaluations, {results['wall_seconds']:.0f} s"
+    )
+
+
+def print_free_energies(console: Console, results: dict[str, Any]) -> None:
+    """ΔF by every method."""
+    table = Table("method", "ΔF kJ/mol", title=f"{' → '.join(results['states'])} at {results['temperature']:g} K")
+    for name in ("windows", "annealing", "replica_exchange"):
+        if results[name] is not None:
+            table.add_row(name.replace("_", " "), f"{results[name]['value']:.2f} ± {results[name]['error']:.2f}")
+    console.print(table)
+    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
+
+
 def _plus_minus(figure: dict[str, float | None], digits: int) -> str:
     if figure["mean"] is None:
         return "–"

@@ -297,6 +297,11 @@ class PathSettings(Settings):
     count_region_avoiding: int = Field(16, ge=0)
     length: Annotated[Time, Positive] = Field(1.024, description="of the annealing, from the first to the last point")
     frame_interval: Annotated[Time, Positive] = 0.004
+    schedule: Literal["uniform", "arc_length", "friction"] = Field(
+        "arc_length",
+        description="how time is allotted along the geodesics: at constant Fisher-Rao speed, at constant speed of the "
+        "restraint, or by the friction in short restrained windows",
+    )
     baseline_snr: tuple[Annotated[InverseArea, Positive], ...] = Field(
         (2000.0, 5500.0, 15000.0), description="of the straight lines that are run for comparison"
     )
@@ -315,7 +320,7 @@ class ShootingSettings(Settings):
 
     reactive: int = Field(64, ge=0, description="stop when this many reactive trajectories are found")
     max_shots: int = Field(512, ge=1)
-    batch: int = Field(32, ge=1, description="shots between two looks at the count")
+    batch: int = Field(8, ge=1, description="shots at a time: after each batch the committor model learns")
     frame_interval: Annotated[Time, Positive] = 0.01
     time_limit: Annotated[Time, Positive] = Field(5.0, description="for each side to commit")
 

@@ -209,7 +209,8 @@ def _prepare_output(output: Path, settings: Settings, seed: int | None, resume: 
     _remove(
         output,
         [
-            *("config.yaml", "topology.pdb", "stages", "calibration", CHECKPOINT),
+            *("config.yaml", "topology.pdb", "stages", CHECKPOINT),
+            *("calibration", "committor", "free_energy", "path_ensemble", "export"),
             *(name for names in _STAGE_FILES.values() for name in names),
         ],
     )

@@ -36,8 +36,8 @@ class PathMetrics:
         """Target hit percentage (THP), RMSD, and energy of the transition state (ETS: over the paths that hit)."""
         return {
             "target_hit_percentage": 100 * float(self.hit.mean()) if len(self.hit) else 0.0,
-            "rmsd_angstrom": _mean_sd(self.rmsd_angstrom),
-            "ets_kj_per_mol": _mean_sd(self.highest_energy[self.hit]),
+            "rmsd_angstrom": mean_sd(self.rmsd_angstrom),
+            "ets_kj_per_mol": mean_sd(self.highest_energy[self.hit]),
         }
 
 
@@ -78,7 +78,8 @@ def path_metrics(
     return PathMetrics(np.array(rmsd), np.array(hit, dtype=bool), np.array(energy))
 
 
-def _mean_sd(values: FloatArray) -> dict[str, float | None]:
+def mean_sd(values: FloatArray) -> dict[str, float | None]:
+    """Mean, standard deviation and standard error of those values (n,) that are finite; None if there are none."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {"mean": None, "sd": None, "standard_error": None}

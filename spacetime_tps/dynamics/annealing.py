@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import openmm
 
+from spacetime_tps.dynamics.integrators import RESTRAINT
 from spacetime_tps.dynamics.restraint import Restraint
 from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained
+from spacetime_tps.errors import GeometryError
 from spacetime_tps.states import FloatArray
 
 _EXPLODED = 1e6  # nm or nm/ps: no molecule, and soon beyond what trajectory files can hold
@@ -17,7 +19,7 @@ _EXPLODED = 1e6  # nm or nm/ps: no molecule, and soon beyond what trajectory fil
 
 @dataclass(frozen=True)
 class RestraintSchedule:
-    """A spacetime curve as centres of a restraint and signal-to-noise ratios, visited at a constant rate.
+    """A spacetime curve as centres of a restraint and signal-to-noise ratios, and when each is reached.
 
     Attributes
     ----------
@@ -25,18 +27,40 @@ class RestraintSchedule:
         y in the restraint's own shape: positions in nm, or (cos, sin).
     log_snr : array, shape (points,)
         Of SNR in the inverse square of y's unit.
+    progress : array, shape (points,)
+        Fraction of the time after which each point is reached, strictly rising from 0 to 1; by default at a constant
+        rate.
+
+    Raises
+    ------
+    GeometryError
+        If the progress is not such.
     """
 
     centres: FloatArray
     log_snr: FloatArray
+    progress: FloatArray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.progress):
+            object.__setattr__(self, "progress", np.linspace(0, 1, len(self.log_snr)))
+        rising = bool((np.diff(self.progress) > 0).all())
+        if self.progress.shape != self.log_snr.shape or not rising or tuple(self.progress[[0, -1]]) != (0, 1):
+            raise GeometryError(
+                f"the progress of a schedule must rise from 0 to 1, with a value for each of its {len(self.log_snr)} "
+                f"points; it is {np.array2string(self.progress, precision=4, threshold=8)}"
+            )
 
     def at(self, progress: float) -> tuple[FloatArray, float]:
-        """Centres and log SNR at a fraction of the way, linear between points."""
-        place = progress * (len(self.log_snr) - 1)
-        left = min(int(place), len(self.log_snr) - 2)
-        share = place - left
+        """Centres and log SNR at a fraction of the time, linear between points."""
+        left = min(int(np.searchsorted(self.progress, progress, side="right")), len(self.log_snr) - 1) - 1
+        share = (progress - self.progress[left]) / (self.progress[left + 1] - self.progress[left])
         centres = (1 - share) * self.centres[left] + share * self.centres[left + 1]
         return centres, float((1 - share) * self.log_snr[left] + share * self.log_snr[left + 1])
+
+    def reversed(self) -> RestraintSchedule:
+        """The same from its end to its start, each stretch at its own speed."""
+        return RestraintSchedule(self.centres[::-1], self.log_snr[::-1], 1 - self.progress[::-1])
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,9 @@ class AnnealingTask:
         Of the initial velocities and of the thermostat, K.
     time_step : float
     seed : SeedSequence
+    equilibration_steps : int
+        Steps under the restraint at the schedule's first point before it begins to move: for paths that must start
+        from equilibrium, as those of a free-energy estimate.
     """
 
     name: str
@@ -67,6 +94,7 @@ class AnnealingTask:
     temperature: float
     time_step: float
     seed: np.random.SeedSequence
+    equilibration_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +112,12 @@ class TransitionPath:
         kJ/mol; the restraint is not part of the potential energy.
     highest_potential_energy : array, shape (frames,)
         Highest potential energy of any step since the frame before, this frame included.
+    work : array, shape (frames,)
+        Work done on the molecule since the start by moving the restraint, kJ/mol: the sum of
+        U_r(x; z_k) − U_r(x; z_{k−1}) over all moves from one spacetime point to the next, with x at rest
+        (Crooks, J. Stat. Phys. 90, 1481 (1998)).
     evaluations : int
+        Equilibration included.
     failure : str or None
         Why the path ended early; then its frames are those up to the failure.
     """
@@ -96,6 +129,7 @@ class TransitionPath:
     potential_energy: FloatArray
     restraint_energy: FloatArray
     highest_potential_energy: FloatArray
+    work: FloatArray
     evaluations: int
     failure: str | None = None
 
@@ -104,23 +138,27 @@ def anneal(task: AnnealingTask) -> TransitionPath:
     """Restrained Langevin dynamics while the restraint moves along its schedule, in a worker.
 
     Before each step the restraint is at the spacetime point of that time. Energies at every step come out of the
-    step's own force evaluation. A simulation that breaks down ends the path and says where.
+    step's own force evaluation; the work needs the restraint's alone besides, before each of its moves. A simulation
+    that breaks down ends the path and says where.
     """
     context, restraint = start_restrained(task.positions, task.temperature, task.seed)
     integrator = context.getIntegrator()
     potential = _global_variable(integrator, "potential")
     restraining = _global_variable(integrator, "restraint")
     configurations: list[tuple[FloatArray, FloatArray]] = []
-    scalars: list[tuple[float, float, float, float, float]] = []
-    highest, failure = -np.inf, None
+    scalars: list[tuple[float, ...]] = []
+    highest, work, failure = -np.inf, 0.0, None
     step = 0
     for step in range(task.steps + 1):
+        before = restraint_energy(context) if step else 0.0
         centres, log_snr = task.schedule.at(step / task.steps)
         restraint.update(context, centres, float(np.exp(log_snr)))
-        keep = step % task.frame_steps == 0 or step == task.steps
-        if keep:
-            positions, velocities = get_positions(context), get_velocities(context)
         try:
+            if step == 0:
+                integrator.step(task.equilibration_steps)
+            keep = step % task.frame_steps == 0 or step == task.steps
+            if keep:
+                positions, velocities = get_positions(context), get_velocities(context)
             integrator.step(1)
         except openmm.OpenMMException as error:
             failure = _failure(task, step, log_snr, restraint, str(error))
@@ -132,13 +170,14 @@ def anneal(task: AnnealingTask) -> TransitionPath:
         if keep and max(np.abs(positions).max(), np.abs(velocities).max()) > _EXPLODED:
             failure = _failure(task, step, log_snr, restraint, "the molecule has flown apart")
             break
+        held = integrator.getGlobalVariable(restraining)
+        work += held - before if step else 0.0
         highest = max(highest, energy)
         if keep:
-            held = integrator.getGlobalVariable(restraining)
             configurations.append((positions, velocities))
-            scalars.append((step * task.time_step, log_snr, energy, held, highest))
+            scalars.append((step * task.time_step, log_snr, energy, held, highest, work))
             highest = -np.inf
-    time, snr, potential_energy, restraint_energy, highest_energy = np.array(scalars).reshape(-1, 5).T
+    time, snr, potential_energy, held_energy, highest_energy, done = np.array(scalars).reshape(-1, 6).T
     frames = np.array(configurations).reshape(-1, 2, *task.positions.shape)
     return TransitionPath(
         positions=frames[:, 0],
@@ -146,11 +185,17 @@ def anneal(task: AnnealingTask) -> TransitionPath:
         time=time,
         log_snr=snr,
         potential_energy=potential_energy,
-        restraint_energy=restraint_energy,
+        restraint_energy=held_energy,
         highest_potential_energy=highest_energy,
-        evaluations=step + 1,
+        work=done,
+        evaluations=task.equilibration_steps + step + 1,
         failure=failure,
     )
+
+
+def restraint_energy(context: openmm.Context) -> float:
+    """Of the positions and the restraint as they are now, kJ/mol; the molecule's own forces are not evaluated."""
+    return float(context.getState(energy=True, groups=1 << RESTRAINT).getPotentialEnergy()._value)
 
 
 def _global_variable(integrator: openmm.CustomIntegrator, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,7 @@ class ShotResult:
     evaluations: int
     trajectory: ReactiveTrajectory | None
     failure: str | None = None
+    """What broke, and the seed that breaks it again."""
 
     @property
     def reactive(self) -> bool:
@@ -86,7 +88,9 @@ class ShotResult:
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
+    """Dynamics from a shooting point, which is not among the frames, until a state is reached."""
+
     positions: list[FloatArray]
     velocities: list[FloatArray]
     outcome: Outcome
@@ -104,10 +108,13 @@ def shoot(shot: Shot) -> ShotResult:
     context, _ = seeded_context("shooting", openmm_seed(side_seeds[0]))
     context.setPositions(shot.positions)
     velocities = maxwell_boltzmann(context, shot.temperature, np.random.default_rng(velocity_seed))
-    forward = _run_side(shot, velocities, side_seeds[0])
-    backward = _run_side(shot, -velocities, side_seeds[1])
+    forward, backward = (
+        run_side(shot.positions, way * velocities, shot.frame_steps, seed, _frames_left(shot.max_frames))
+        for way, seed in zip((1, -1), side_seeds, strict=True)
+    )
     frames = len(forward.positions) + len(backward.positions)
     trajectory = _join(shot, velocities, forward, backward)
+    failure = forward.failure or backward.failure
     return ShotResult(
         forward=forward.outcome,
         backward=backward.outcome,
@@ -115,33 +122,69 @@ def shoot(shot: Shot) -> ShotResult:
         backward_frames=len(backward.positions),
         evaluations=frames * shot.frame_steps + 2,
         trajectory=trajectory,
-        failure=forward.failure or backward.failure,
+        failure=f"{failure} ({seed_text(shot.seed)})" if failure else None,
     )
 
 
-def _run_side(shot: Shot, velocities: FloatArray, seed: np.random.SeedSequence) -> _Side:
+def lost_shot(shot: Shot) -> ShotResult:
+    """What stands for a shot whose worker process has died."""
+    failure = f"the worker process died ({seed_text(shot.seed)})"
+    return ShotResult("failed", "failed", 0, 0, evaluations=0, trajectory=None, failure=failure)
+
+
+def seed_text(seed: np.random.SeedSequence) -> str:
+    """The seed as Python that makes it again."""
+    return f"SeedSequence({seed.entropy}, spawn_key={seed.spawn_key})"
+
+
+def run_side(
+    positions: FloatArray,
+    velocities: FloatArray,
+    frame_steps: int,
+    seed: np.random.SeedSequence,
+    go_on: Callable[[FloatArray], bool],
+) -> Side:
+    """Unbiased dynamics from a point until a state is reached, in a worker.
+
+    Parameters
+    ----------
+    positions, velocities : array, shape (atoms, 3)
+        nm and nm/ps.
+    frame_steps : int
+        Steps between two looks at the state.
+    seed : SeedSequence
+    go_on : callable
+        Asked after every frame between the states, with its positions; the outcome is none where it says no.
+    """
     context, _ = seeded_context("shooting", openmm_seed(seed))
-    context.setPositions(shot.positions)
+    context.setPositions(positions)
     context.setVelocities(velocities)
     integrator = context.getIntegrator()
-    side = _Side([], [], "none", None)
-    for frame in range(shot.max_frames):
+    frames: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+    while True:
         try:
-            integrator.step(shot.frame_steps)
-            positions = get_positions(context)
+            integrator.step(frame_steps)
+            now = get_positions(context)
         except openmm.OpenMMException as error:
-            return _Side(side.positions, side.velocities, "failed", f"frame {frame}: {error}")
-        if not np.isfinite(positions).all():
-            return _Side(side.positions, side.velocities, "failed", f"frame {frame}: positions are not finite")
-        side.positions.append(positions)
-        side.velocities.append(get_velocities(context))
-        state = current_state(positions)
+            return Side(*frames, "failed", f"frame {len(frames[0])}: {error}")
+        if not np.isfinite(now).all():
+            return Side(*frames, "failed", f"frame {len(frames[0])}: positions are not finite")
+        frames[0].append(now)
+        frames[1].append(get_velocities(context))
+        state = current_state(now)
         if state >= 0:
-            return _Side(side.positions, side.velocities, "A" if state == 0 else "B", None)
-    return side
+            return Side(*frames, "A" if state == 0 else "B", None)
+        if not go_on(now):
+            return Side(*frames, "none", None)
 
 
-def _join(shot: Shot, velocities: FloatArray, forward: _Side, backward: _Side) -> ReactiveTrajectory | None:
+def _frames_left(count: int) -> Callable[[FloatArray], bool]:
+    """Says no when it has been asked ``count`` times."""
+    left = iter(range(count - 1, -1, -1))
+    return lambda _: next(left) > 0
+
+
+def _join(shot: Shot, velocities: FloatArray, forward: Side, backward: Side) -> ReactiveTrajectory | None:
     """Past, shooting point and future as one trajectory from A to B; None if they do not join the states."""
     if {forward.outcome, backward.outcome} != {"A", "B"}:
         return None

@@ -11,24 +11,47 @@ from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, T
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.progress import log, track
 from spacetime_tps.stages.context import RunContext
+from spacetime_tps.states import FloatArray
 
 
 def run_paths(
-    run: RunContext, schedule: RestraintSchedule, count: int, seed: np.random.SeedSequence, name: str
+    run: RunContext,
+    schedule: RestraintSchedule,
+    count: int,
+    seed: np.random.SeedSequence,
+    name: str,
+    *,
+    starts: Sequence[FloatArray] = (),
+    equilibration_steps: int = 0,
 ) -> list[TransitionPath]:
-    """Independent annealed paths along a schedule, from A's structure with fresh velocities; failures are logged."""
+    """Independent annealed paths along a schedule with fresh velocities; failures are logged.
+
+    Parameters
+    ----------
+    run : RunContext
+    schedule : RestraintSchedule
+    count : int
+    seed : SeedSequence
+    name : str
+        In messages and on the progress bar.
+    starts : sequence of array, shape (atoms, 3)
+        Positions that the paths start from in turn, superposed as the schedule is; by default A's structure.
+    equilibration_steps : int
+        Under the restraint at the schedule's first point.
+    """
     molecule = run.molecule
-    start = run.start_structure()
+    starts = starts or [run.structure(0)]
     tasks = [
         AnnealingTask(
             name=f"{name}, path {index}",
             schedule=schedule,
-            positions=start,
+            positions=starts[index % len(starts)],
             steps=annealing_steps(run),
             frame_steps=whole_steps(run.settings.paths.frame_interval, molecule.time_step, "paths.frame_interval"),
             temperature=molecule.temperature,
             time_step=molecule.time_step,
             seed=path_seed,
+            equilibration_steps=equilibration_steps,
         )
         for index, path_seed in enumerate(seed.spawn(count))
     ]
@@ -50,6 +73,11 @@ def measure_paths(run: RunContext, paths: Sequence[TransitionPath]) -> PathMetri
     variables = [run.molecule.variables[name] for name in target.collective_variables]
     unit = run.settings.system.collective_variables[variables[0].name].unit
     return path_metrics(paths, run.molecule, variables, unit.parse(target.tolerance))
+
+
+def works(paths: Sequence[TransitionPath]) -> FloatArray:
+    """Work in kJ/mol done on the molecule along every path that did not fail."""
+    return np.array([path.work[-1] for path in paths if path.failure is None])
 
 
 def fraction_in_region(run: RunContext, centre: Mapping[str, float], paths: Sequence[TransitionPath]) -> float:

@@ -68,9 +68,9 @@ class RunContext:
         report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
         return report
 
-    def start_structure(self) -> FloatArray:
-        """All atoms of A's structure, superposed as the geodesics are, (atoms, 3) in nm."""
-        structure = self.molecule.structures[self.molecule.states[0].structure]
+    def structure(self, state: int) -> FloatArray:
+        """All atoms of the structure of A (0) or B (1), superposed as the geodesics are, (atoms, 3) in nm."""
+        structure = self.molecule.structures[self.molecule.states[state].structure]
         return np.asarray(self.coordinates.superpose(structure[None])[0])
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from spacetime_tps.analysis.metrics import mean_sd
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.export import write_trr
-from spacetime_tps.stages.annealed import annealing_steps, fraction_in_region, measure_paths, run_paths
+from spacetime_tps.stages.annealed import annealing_steps, fraction_in_region, measure_paths, run_paths, works
 from spacetime_tps.stages.context import RunContext, StageReport
 from spacetime_tps.stages.geodesics import endpoints, load_geodesic
+from spacetime_tps.stages.schedules import TimedSchedule, make_schedule
 
 ENERGY_COLUMNS = (
     "path",
@@ -30,23 +32,29 @@ def make_paths(run: RunContext) -> StageReport:
     """Run the paths of every geodesic and baseline; write ``paths/`` and ``paths_region_avoiding/``."""
     settings = run.settings.paths
     main_seed, avoiding_seed, unconstrained_seed, *baseline_seeds = run.seed.spawn(4 + len(settings.baseline_snr))
-    results: dict[str, Any] = {"steps_per_path": annealing_steps(run)}
-    evaluations = {"annealing": 0, "region_avoiding": 0, "baselines": 0}
+    friction_seeds = run.seed.spawn(2)
+    results: dict[str, Any] = {"steps_per_path": annealing_steps(run), "schedule": settings.schedule}
+    evaluations = {"annealing": 0, "region_avoiding": 0, "baselines": 0, "friction": 0}
+
+    def timed(schedule: RestraintSchedule, seed: np.random.SeedSequence, name: str) -> TimedSchedule:
+        made = make_schedule(run, schedule, settings.schedule, seed, name)
+        evaluations["friction"] += made.evaluations
+        return made
 
     main = load_geodesic(run.output, "low_variance")
     if main is not None:
-        paths = run_paths(run, main.schedule, settings.count, main_seed, "low-variance paths")
+        made = timed(main.schedule, friction_seeds[0], "low-variance")
+        paths = run_paths(run, made.schedule, settings.count, main_seed, "low-variance paths")
         evaluations["annealing"] = sum(path.evaluations for path in paths)
-        results["paths"] = {"count": len(paths)} | _report(run, paths)
+        results["paths"] = {"count": len(paths)} | _report(run, paths) | made.report
         _store(run, paths, run.folder("paths"))
 
     avoiding = load_geodesic(run.output, "region_avoiding")
     if avoiding is not None and settings.count_region_avoiding:
-        paths = run_paths(
-            run, avoiding.schedule, settings.count_region_avoiding, avoiding_seed, "region-avoiding paths"
-        )
+        made = timed(avoiding.schedule, friction_seeds[1], "region-avoiding")
+        paths = run_paths(run, made.schedule, settings.count_region_avoiding, avoiding_seed, "region-avoiding paths")
         evaluations["region_avoiding"] = sum(path.evaluations for path in paths)
-        results["paths_region_avoiding"] = {"count": len(paths)} | _report(run, paths)
+        results["paths_region_avoiding"] = {"count": len(paths)} | _report(run, paths) | made.report
         _store(run, paths, run.folder("paths_region_avoiding"))
 
     schedules = {f"straight_snr_{snr:g}": straight_line(run, snr) for snr in settings.baseline_snr}
@@ -78,6 +86,7 @@ def straight_line(run: RunContext, snr: float | np.ndarray) -> RestraintSchedule
 
 def _report(run: RunContext, paths: Sequence[TransitionPath]) -> dict[str, Any]:
     report: dict[str, Any] = measure_paths(run, paths).summary()
+    report["work_kj_per_mol"] = mean_sd(works(paths))
     report["failed"] = sum(path.failure is not None for path in paths)
     region = run.finished("geodesics").get("region")
     if region is not None:

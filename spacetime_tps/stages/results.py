@@ -122,6 +122,7 @@ def write_summary(output: Path, reports: dict[str, dict[str, Any]], header: dict
     results = {name: report.get("results", {}) for name, report in reports.items()}
     paths = results.get("paths", {})
     steps = {"steps_per_path": paths.get("steps_per_path")}
+    schedule = {"schedule": paths.get("schedule")}
     summary = header | {
         "energy_evaluations": evaluations | {"total": sum(evaluations.values())},
         "wall_seconds": {name: report["wall_seconds"] for name, report in reports.items()}
@@ -132,8 +133,8 @@ def write_summary(output: Path, reports: dict[str, dict[str, Any]], header: dict
         "channels": results.get("geodesics", {}).get("channels"),
         "rounds": results.get("geodesics", {}).get("rounds"),
         "region": results.get("geodesics", {}).get("region"),
-        "paths": steps | paths.get("paths", {}),
-        "paths_region_avoiding": steps | paths.get("paths_region_avoiding", {}),
+        "paths": steps | schedule | paths.get("paths", {}),
+        "paths_region_avoiding": steps | schedule | paths.get("paths_region_avoiding", {}),
         "baselines": {name: steps | figures for name, figures in paths.get("baselines", {}).items()},
         "reactive": results.get("reactive", {}),
     }

@@ -29,6 +29,7 @@ def path(*frames: np.ndarray, energies=None, failure: str | None = None) -> Tran
         potential_energy=nothing,
         restraint_energy=nothing,
         highest_potential_energy=highest,
+        work=nothing,
         evaluations=count,
         failure=failure,
     )

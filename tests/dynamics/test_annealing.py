@@ -8,6 +8,7 @@ import pytest
 
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.workers import Engine
+from spacetime_tps.errors import GeometryError
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 KT = 300 * MOLAR_GAS_CONSTANT
@@ -181,3 +182,104 @@ def test_a_start_with_two_atoms_in_one_place(molecule, heavy_atoms, interpolatio
     assert path.evaluations == 1
     good = anneal(task(schedule, start, 20, 1, time_step=0.001))
     assert good.failure is None
+
+
+def test_points_are_reached_at_their_own_times():
+    centres = np.array([0.0, 1.0, 4.0])[:, None, None] * np.ones((1, 2, 3))
+    schedule = RestraintSchedule(centres, np.array([3.0, 5.0, 1.0]), np.array([0.0, 0.8, 1.0]))
+    for progress, centre, log_snr in (
+        (0.0, 0.0, 3.0),
+        (0.4, 0.5, 4.0),
+        (0.8, 1.0, 5.0),
+        (0.9, 2.5, 3.0),
+        (1.0, 4.0, 1.0),
+    ):
+        at, snr = schedule.at(progress)
+        np.testing.assert_allclose(at, np.full((2, 3), centre), rtol=1e-12)
+        assert snr == pytest.approx(log_snr, rel=1e-12)
+        back, snr_back = schedule.reversed().at(1 - progress)
+        np.testing.assert_allclose(back, at, atol=1e-12)
+        assert snr_back == pytest.approx(log_snr, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "progress", [[0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 1.0], [0.1, 0.2, 0.3, 1.0], [0.0, 0.2, 0.5, 0.9]]
+)
+def test_times_that_do_not_rise_from_start_to_end(progress):
+    with pytest.raises(GeometryError, match="must rise from 0 to 1, with a value for each of its 4 points"):
+        RestraintSchedule(np.zeros((4, 1, 3)), np.zeros(4), np.array(progress))
+
+
+def test_work_is_the_restraint_energy_gained_by_its_moves(worker, wells, toy_engine):
+    """Sum over moves at rest, by hand from the positions of every step; also where frames are further apart."""
+    worker.start(toy_engine(wells(2), [0, 1]))
+    rng = np.random.default_rng(0)
+    schedule = RestraintSchedule(
+        rng.normal(0, 0.2, (4, 2, 3)), np.array([4.0, 6.0, 5.0, 3.0]), np.array([0, 0.1, 0.7, 1])
+    )
+    every, some = (anneal(task(schedule, np.zeros((2, 3)), 40, stride)) for stride in (1, 16))
+    work = [0.0]
+    for step in range(1, 41):
+        energies = []
+        for at in (step - 1, step):
+            centres, log_snr = schedule.at(at / 40)
+            energies.append(0.5 * KT * np.exp(log_snr) * ((every.positions[step] - centres) ** 2).sum())
+        work.append(work[-1] + energies[1] - energies[0])
+    np.testing.assert_allclose(every.work, work, atol=1e-9)
+    np.testing.assert_array_equal(some.work, every.work[[0, 16, 32, 40]])
+
+
+def pulled(worker, wells, toy_engine, count, steps):
+    """Works in kT of a particle in ½κx² whose restraint goes from 0 to y and back; and ΔF/kT, κk/(κ + k) y²/2kT."""
+    stiffness, log_snr, y = 500.0, np.log(300.0), 0.12
+    worker.start(toy_engine(wells(1, stiffness), [0]))
+    centres = np.zeros((2, 1, 3))
+    centres[1, 0, 0] = y
+    schedule = RestraintSchedule(centres, np.full(2, log_snr))
+    works = []
+    for direction, moving in enumerate((schedule, schedule.reversed())):
+        tasks = [
+            dataclasses.replace(
+                task(moving, np.zeros((1, 3)), steps, steps, seed=(direction, index)), equilibration_steps=60
+            )
+            for index in range(count)
+        ]
+        works.append(np.array([anneal(one).work[-1] for one in tasks]) / KT)
+    restraint = KT * np.exp(log_snr)
+    return works[0], works[1], 0.5 * stiffness * restraint / (stiffness + restraint) * y**2 / KT
+
+
+def test_work_obeys_jarzynski_and_crooks(worker, wells, toy_engine):
+    """Work of a linear response is Gaussian: ΔF = ⟨W⟩ − σ²/2 either way. Four standard errors of each average."""
+    there, back, exact = pulled(worker, wells, toy_engine, 250, 6)
+    assert there.mean() - exact > 0.3  # far from reversible, so that the equalities say something
+    for work, difference in ((there, exact), (back, -exact)):
+        weights = np.exp(-work)
+        assert weights.mean() == pytest.approx(np.exp(-difference), abs=4 * weights.std() / np.sqrt(len(work)))
+        deviation = work.mean() - 0.5 * work.var() - difference
+        error = np.sqrt(work.var() / len(work) + 0.5 * work.var() ** 2 / len(work))
+        assert abs(deviation) < 4 * error
+    # Crooks: P(W)/P_back(−W) = exp(W − ΔF), in the form of Bennett: both sides accept as often at the right ΔF
+    fermi = [1 / (1 + np.exp(work)) for work in (there - exact, back + exact)]
+    error = np.hypot(*(values.std() / np.sqrt(len(values)) for values in fermi))
+    assert abs(fermi[0].mean() - fermi[1].mean()) < 4 * error
+
+
+def test_works_of_sudden_switches_there_and_back_sum_to_the_divergence(worker, wells, toy_engine):
+    """J = (η_a − η_b)·(μ_a − μ_b) of two restrained ensembles, here SNR² y²/(SNR + κ/kT). Four standard errors."""
+    there, back, _ = pulled(worker, wells, toy_engine, 250, 1)
+    exact = 300.0**2 * 0.12**2 / (300.0 + 500.0 / KT)
+    error = np.hypot(there.std(), back.std()) / np.sqrt(len(there))
+    assert error < 0.1 * exact
+    # the one step before the move lets nothing relax: x is from equilibrium at the start
+    assert there.mean() + back.mean() == pytest.approx(exact, abs=4 * error)
+
+
+def test_equilibration_is_counted_and_comes_before_the_first_frame(worker, wells, toy_engine):
+    worker.start(toy_engine(wells(1), [0]))
+    schedule = RestraintSchedule(np.full((2, 1, 3), 0.3), np.full(2, np.log(500.0)))
+    path = anneal(dataclasses.replace(task(schedule, np.zeros((1, 3)), 10, 5, COLD), equilibration_steps=400))
+    assert path.evaluations == 411
+    balance = 0.3 * 500 * KT / (500 * KT + 1000)
+    np.testing.assert_allclose(path.positions, np.full((3, 1, 3), balance), atol=1e-6)
+    np.testing.assert_allclose(path.time, [0, 0.25, 0.5])

@@ -364,13 +364,15 @@ class TestReactive:
         named = [row for row in table if row["reactive_trajectory"]]
         assert [row["reactive_trajectory"] for row in named] == [f"reactive_{i:04d}.trr" for i in range(len(named))]
         assert [row for row in table if {row["forward"], row["backward"]} == {"A", "B"}] == named
-        assert {int(row["path"]) for row in table} <= set(range(PATHS))
+        known = {f"paths/path_{i:04d}.trr" for i in range(PATHS)}
+        known |= {f"reactive/{row['reactive_trajectory']}" for row in named}
+        assert {row["source"] for row in table} <= known
         spent = summary["energy_evaluations"]["annealing"] + summary["energy_evaluations"]["shooting"]
         assert figures["evaluations_per_reactive"] == pytest.approx(spent / len(named))
 
     def test_shots_start_from_frames_between_the_states(self, finished):
         for row in rows(finished / "reactive" / "shots.csv"):
-            phi, psi = dihedrals(universe(finished, f"paths/path_{int(row['path']):04d}.trr"))
+            phi, psi = dihedrals(universe(finished, row["source"]))
             frame = int(row["frame"])
             assert not in_a(phi[frame], psi[frame]) and not in_b(phi[frame], psi[frame])
 

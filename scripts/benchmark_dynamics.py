@@ -1,0 +1,96 @@
+"""From spacetime paths to path ensembles, committors and free energies: every table of them.
+
+Alanine dipeptide in vacuum at 300 K. The main job is run for each seed, and everything starts from its results. Sections,
+each of which can be measured alone; what FILE holds of the others is kept:
+
+- shooting: what reactive trajectories cost (``dynamics_shooting.py``)
+- schedules: where annealed paths spend their steps (``dynamics_schedules.py``)
+- committor: frames that the committor model calls one half (``dynamics_committor.py``)
+- decorrelation: what a hundred decorrelated paths cost (``dynamics_decorrelation.py``)
+- free_energy: spacings of windows at equal cost (``dynamics_free_energy.py``)
+- ensemble: path ensembles against long plain dynamics (``dynamics_ensemble.py``); of the first seed alone
+
+Usage: ``python scripts/benchmark_dynamics.py --json FILE [--seeds 0,1,2] [--sections shooting,committor]
+[--output runs/dynamics] [--reference RUN]``
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import dynamics_committor
+import dynamics_decorrelation
+import dynamics_ensemble
+import dynamics_free_energy
+import dynamics_schedules
+import dynamics_shooting
+from sections import one_of, write_section
+
+from spacetime_tps import run
+from spacetime_tps.progress import configure_logging
+
+SYSTEM = "alanine_dipeptide"
+SECTIONS = ("shooting", "schedules", "committor", "decorrelation", "free_energy", "ensemble")
+
+
+def main_job(output: Path, seed: int) -> Path:
+    """The run of a seed; one that is there is gone on with."""
+    folder = output / f"seed_{seed}"
+    if not (folder / "summary.json").is_file():
+        run(SYSTEM, folder, seed=seed, resume=(folder / "config.yaml").is_file())
+    return folder
+
+
+def measure(name: str, output: Path, seeds: list[int], reference: Path | None) -> list[dict[str, Any]]:
+    """Figures of a section, for each seed."""
+    if name == "ensemble":
+        return [dynamics_ensemble.section(seeds[0])]
+    runs = {seed: main_job(output, seed) for seed in seeds}
+    if name == "free_energy":
+        return [dynamics_free_energy.section(runs[seed], seed, reference=reference) for seed in seeds]
+    module = {
+        "shooting": dynamics_shooting,
+        "schedules": dynamics_schedules,
+        "committor": dynamics_committor,
+        "decorrelation": dynamics_decorrelation,
+    }[name]
+    return [module.section(runs[seed], seed) for seed in seeds]
+
+
+def show(name: str, contents: list[dict[str, Any]]) -> None:
+    """Print a section's tables."""
+    if name == "committor":
+        dynamics_committor.print_tables(contents)
+        return
+    module = {
+        "shooting": dynamics_shooting,
+        "schedules": dynamics_schedules,
+        "decorrelation": dynamics_decorrelation,
+        "free_energy": dynamics_free_energy,
+        "ensemble": dynamics_ensemble,
+    }[name]
+    for content in contents:
+        print(f"\nseed {content['seed']}\n")
+        module.print_tables(content)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--sections", type=one_of(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--output", type=Path, default=Path("runs/dynamics"), help="where the main job's runs are kept")
+    parser.add_argument("--reference", type=Path, help="a run whose longer replica exchange judges free energies")
+    arguments = parser.parse_args()
+    configure_logging()
+    for name in arguments.sections:
+        print(f"\n## {name}\n")
+        contents = measure(name, arguments.output, arguments.seeds, arguments.reference)
+        write_section(arguments.json, name, contents)
+        show(name, contents)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Restrained windows in a chain: each starts where the one before has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
+from spacetime_tps.states import FloatArray
+
+
+@dataclass(frozen=True)
+class ChainTask:
+    """Windows one after the other, in a worker.
+
+    Attributes
+    ----------
+    positions : array, shape (atoms, 3)
+        Start of the first, nm.
+    centres : array, shape (windows, atoms, 3) or (windows, dihedrals, 2)
+        y in the restraint's own shape.
+    log_snr : array, shape (windows,)
+        −∞ where the molecule is free.
+    superpose : callable
+        Turns frames (frames, atoms, 3) into the restraints' frame of reference: a free molecule tumbles.
+    temperature : float
+        Of the dynamics and of the restraint's spring constant kT·SNR, K.
+    equilibration_steps, frame_steps, frames : int
+        Of each window.
+    seed : SeedSequence
+    """
+
+    positions: FloatArray
+    centres: FloatArray
+    log_snr: FloatArray
+    superpose: Callable[[FloatArray], FloatArray]
+    temperature: float
+    equilibration_steps: int
+    frame_steps: int
+    frames: int
+    seed: np.random.SeedSequence
+
+    @property
+    def evaluations(self) -> int:
+        """Force evaluations it takes."""
+        return len(self.log_snr) * (self.equilibration_steps + self.frames * self.frame_steps)
+
+
+def sample_chain(task: ChainTask) -> FloatArray:
+    """Positions (windows, frames, atoms, 3) in nm, each window drawn from its p(x|z) with the true force field.
+
+    Raises
+    ------
+    DynamicsError
+        If a simulation breaks down.
+    """
+    windows: list[FloatArray] = []
+    last = task.positions
+    for centres, log_snr, seed in zip(task.centres, task.log_snr, task.seed.spawn(len(task.log_snr)), strict=True):
+        window = RestrainedTask(
+            positions=task.superpose(last[None])[0],
+            centres=centres,
+            log_snr=float(log_snr),
+            temperature=task.temperature,
+            equilibration_steps=task.equilibration_steps,
+            frame_steps=task.frame_steps,
+            frames=task.frames,
+            seed=seed,
+        )
+        windows.append(sample_restrained(window))
+        last = windows[-1][-1]
+    return np.array(windows)

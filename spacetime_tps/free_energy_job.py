@@ -1,0 +1,157 @@
+"""The free-energy job: ΔF between the states of a run and the profile along one of its geodesics."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.analysis.free_energy_figure import free_energy_figure
+from spacetime_tps.config import RunSettings
+from spacetime_tps.config_files import open_run
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.dynamics.workers import Engine, WorkerPool
+from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.progress import log
+from spacetime_tps.stages.context import RunContext, make_coordinates, report_path
+from spacetime_tps.stages.free_energies import (
+    CHAINS,
+    annealing_estimate,
+    equilibrium_ends,
+    make_series,
+    replica_estimate,
+    sample_series,
+    stiffened,
+    window_estimate,
+)
+from spacetime_tps.stages.geodesics import load_geodesic
+from spacetime_tps.states import FloatArray
+
+FOLDER = "free_energy"
+
+
+def free_energies(
+    output: str | Path,
+    *,
+    curve: str = "low_variance",
+    windows: int = 24,
+    frames: int = 50,
+    paths: int = 32,
+    seed: int | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """ΔF(A → B) between a run's states by windows along a geodesic and by annealing, at the run's own temperature.
+
+    Writes ``free_energy/`` in its folder: ``free_energy.json`` with everything, ``profile.csv`` with a row for each
+    window on the curve, ``overlap.csv`` with MBAR's overlap matrix, and ``free_energy.png``. Scripts that call this
+    need an ``if __name__ == "__main__":`` guard, for it starts worker processes.
+
+    Parameters
+    ----------
+    output : str or Path
+        Folder of a run that has its geodesics.
+    curve : str
+        Name of a stored geodesic.
+    windows : int
+        On the curve; those that lead from its ends to the free states come on top.
+    frames : int
+        Of each of the eight chains in a window, 0.05 ps apart.
+    paths : int
+        Annealed along the curve, as many there and as many back.
+    seed : int, optional
+        By default that of the run.
+    workers : int, optional
+        Worker processes, by default one a core. Results do not depend on it.
+    overwrite : bool
+        Replace earlier free energies.
+
+    Returns
+    -------
+    dict
+        What ``free_energy.json`` holds: ``windows``, ``annealing`` and ``replica_exchange`` (None if the run has none),
+        each with ``value`` and ``error`` in kJ/mol, and more.
+
+    Raises
+    ------
+    SpacetimeError
+        If an input is wrong (before any long work), a simulation fails, or neighbouring windows do not overlap.
+    """
+    output = Path(output)
+    least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
+    for name, (number, bound) in (least | {"seed": (seed, 0)}).items():
+        if number is not None and number < bound:
+            raise ConfigError(f"--{name} must be at least {bound}, not {number}")
+    settings, run_seed = _open_run(output, curve, overwrite)
+    molecule = MolecularSystem.from_settings(settings.system)
+    coordinates = make_coordinates(settings, molecule)
+    seed = run_seed if seed is None else seed
+    torch.set_num_threads(1)
+    sequence = np.random.SeedSequence([seed, *FOLDER.encode()])
+    window_seed, bootstrap_seed, path_seed, replica_seed = sequence.spawn(4)
+    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
+        run = RunContext(settings, molecule, coordinates, output, pool, sequence)
+        geodesic = load_geodesic(output, curve)
+        assert geodesic is not None  # `_open_run` has seen it
+        schedule = stiffened(run, geodesic.schedule)
+        series = make_series(schedule, windows)
+        sampled = sample_series(run, series, frames, window_seed, f"windows, {curve}")
+        by_windows, ends, overlap = window_estimate(run, series, sampled, bootstrap_seed)
+        starts = equilibrium_ends(series, sampled)
+        by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, path_seed)
+    results: dict[str, Any] = {
+        "system": molecule.name,
+        "states": [state.name for state in molecule.states],
+        "temperature": molecule.temperature,
+        "curve": curve,
+        "seed": seed,
+        "chains": CHAINS,
+        "frames": frames,
+        "evaluations": {"windows": sampled.evaluations, "annealing": spent},
+        "windows": by_windows,
+        "annealing": by_annealing,
+        "replica_exchange": replica_estimate(run, np.random.default_rng(replica_seed)),
+    }
+    for name in ("windows", "annealing", "replica_exchange"):
+        if results[name] is not None:
+            value, error = results[name]["value"], results[name]["error"]
+            log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *results["states"], name.replace("_", " "), value, error)
+    _write(output / FOLDER, results, overlap)
+    return results
+
+
+def _open_run(output: Path, curve: str, overwrite: bool) -> tuple[RunSettings, int]:
+    """Settings and seed of a run whose free energies can be asked for."""
+    settings, seed = open_run(output)
+    if not isinstance(settings, RunSettings):
+        raise OutputError(f"{output} is a run on a model surface; free energies are of a molecule's run")
+    if not report_path(output, "geodesics").is_file():
+        raise OutputError(f"{output}: the run has no geodesics yet; go on with it by 'spacetime-tps run … --resume'")
+    stored = sorted(path.stem for path in (output / "geodesics").glob("*.npz"))
+    if curve not in stored:
+        raise ConfigError(f"--curve: {output} has no geodesic {curve!r}; it has {', '.join(stored) or 'none'}")
+    if (output / FOLDER).exists() and not overwrite:
+        raise OutputError(f"{output / FOLDER} is there already; take --overwrite to replace it")
+    return settings, seed
+
+
+def _write(folder: Path, results: dict[str, Any], overlap: FloatArray) -> None:
+    """Files of the job, in place of an earlier one's; written beside and renamed."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    rows = results["windows"]["profile"]
+    with (partial / "profile.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    np.savetxt(partial / "overlap.csv", overlap, fmt="%.6f", delimiter=",")
+    free_energy_figure(partial / "free_energy.png", results, overlap)
+    (partial / "free_energy.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
