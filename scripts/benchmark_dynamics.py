@@ -1,6 +1,6 @@
 """From spacetime paths to path ensembles, committors and free energies: every table of them.
 
-Alanine dipeptide in vacuum at 300 K. The main job is run for each seed, and everything starts from its results. Sections,
+Alanine dipeptide in vacuum at 300 K. The main job is run for each seed, and all starts from its results. Sections,
 each of which can be measured alone; what FILE holds of the others is kept:
 
 - shooting: what reactive trajectories cost (``dynamics_shooting.py``)

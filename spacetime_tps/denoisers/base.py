@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -58,4 +58,14 @@ class Denoiser(Protocol):
         GeometryError
             If this denoiser does not know it.
         """
+        ...
+
+
+@runtime_checkable
+class RefinedDenoiser(Denoiser, Protocol):
+    """One that corrects a coarse denoiser, which is known to be the gradient of a convex function."""
+
+    @property
+    def base(self) -> Denoiser:
+        """The coarse one."""
         ...

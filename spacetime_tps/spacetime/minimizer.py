@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from spacetime_tps.denoisers.base import Denoiser
+from spacetime_tps.denoisers.base import Denoiser, Moments, RefinedDenoiser
 from spacetime_tps.spacetime.constraints import FEASIBILITY_TOLERANCE, Constraint
 from spacetime_tps.spacetime.curve import SplineBasis, equidistant_knots, resample_polyline
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
@@ -19,6 +19,8 @@ _AIM = 0.2 * FEASIBILITY_TOLERANCE
 _ENERGY_TOLERANCE = {False: 1e-6, True: 1.25e-5}  # relative, an iteration; by whether there are constraints
 _PLACES = 10  # along a curve, where the preconditioner takes the metric
 _BATCH = 64  # derivatives taken at a time
+_TRUST = 0.5
+"""Of a coarse denoiser's J: below that the J of a network on top of it is not believed."""
 _RESTART = 40  # iterations between two looks at the constraints; without any, to the first new preconditioner
 
 
@@ -86,8 +88,16 @@ class SplineProblem:
         """Energy of the curve and the violations of each constraint at its points."""
         curve = self.to_points(self.basis(self.all_knots(inner)))
         moments = moments_at(self.denoiser, curve, f"evaluation {self.evaluations} of the curve's energy")
-        energy = 0.5 * (self.points - 1) * curve_divergences(curve, moments).sum()
+        energy = 0.5 * (self.points - 1) * self.divergences(curve, moments).sum()
         return energy, [c.violation(self.denoiser, curve, moments) for c in self.constraints]
+
+    def divergences(self, curve: Points, moments: Moments) -> Tensor:
+        """J of each chord; of a network, that the solver would follow to where it errs, no less than it may be."""
+        divergences = curve_divergences(curve, moments)
+        if not isinstance(self.denoiser, RefinedDenoiser):
+            return divergences
+        coarse = self.denoiser.base.moments(curve.y, curve.log_snr)
+        return torch.maximum(divergences, _TRUST * curve_divergences(curve, coarse))
 
     def all_knots(self, inner: Tensor) -> Tensor:
         """Inner knots with both ends."""

@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from spacetime_tps import pipeline
 from spacetime_tps.cli import app
 from spacetime_tps.config_files import load_settings
+from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.export import read_hdf5_energies
 from spacetime_tps.resources import data_folder, find_system
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
@@ -606,8 +607,9 @@ class TestOtherSamples:
         result = command(output, self.files_config(tmp_path), "--workers", "1")
         assert result.exit_code == 0, result.output
         training = mdtraj.load(str(output / "samples" / "training.h5"))
-        np.testing.assert_allclose(training.xyz[:100], hot[::2], atol=1e-6)  # Å and back
-        np.testing.assert_allclose(training.xyz[100:], cold[::2], atol=0.00051)  # XTC keeps 1 pm
+        named = MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system).named_alike
+        np.testing.assert_allclose(training.xyz[:100], named(hot[::2]), atol=1e-6)  # Å and back
+        np.testing.assert_allclose(training.xyz[100:], named(cold[::2]), atol=0.00051)  # XTC keeps 1 pm
         with np.load(output / "samples" / "training.npz") as arrays:
             weights = np.concatenate([np.linspace(1, 2, 200)[::2], np.repeat([0, 0.5], 25)])
             np.testing.assert_allclose(arrays["weights"], weights / weights.sum())

@@ -206,6 +206,21 @@ def test_a_denoiser_that_is_no_gradient_is_found_out():
     assert re.search(r"J < 0 on \d+\.\d % of the chords", twisted.message)
 
 
+def test_errors_of_a_refined_denoiser_are_not_followed():
+    """It has a coarse denoiser, here the exact one: then the curve is nearly the exact geodesic, else it is not."""
+    ends = (point([-1.0, 0.0], 1.0), point([1.0, 0.2], 1.5))
+    exact, refined = Twisted(0.0), Twisted(0.9)
+    refined.base = exact
+    lost, found = (solve_geodesic(denoiser, *ends, points=32, knots=6) for denoiser in (Twisted(0.9), refined))
+    true = [
+        float(curve_divergences(g.points, moments_at(exact, g.points)).clamp(min=0).sqrt().sum())
+        for g in (solve_geodesic(exact, *ends, points=32, knots=6), lost, found)
+    ]
+    assert true[1] > 1.2 * true[0]
+    assert true[2] < 1.1 * true[0]
+    assert found.negative_chord_fraction < 0.5 * lost.negative_chord_fraction
+
+
 class TestRefusals:
     good = point([0.5], 1.0)
 
