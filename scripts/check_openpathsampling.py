@@ -23,7 +23,7 @@ from openmm import unit
 from openpathsampling.experimental.storage import Storage, monkey_patch_all
 
 SEED = 0
-CHAINS = 3  # initial trajectories, each decorrelated on its own
+CHAINS = 8  # initial trajectories, each decorrelated on its own
 MOVES = 20
 SHOTS_EACH = 5  # of a committor frame
 DRAWS = 1000  # of velocities, whose temperature is measured

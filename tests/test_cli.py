@@ -110,6 +110,32 @@ class TestRefusals:
 COUNT, POINTS = 2, 16
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["committor", "RUN"], "holds no run"),
+        (["committor", "RUN", "--shots", "0"], "--shots must be at least 1, not 0"),
+        (["committor", "RUN", "--band", "0.6", "0.4"], "--band must rise within 0 and 1, not 0.6 0.4"),
+        (["sample-paths", "RUN"], "holds no run"),
+        (["sample-paths", "RUN", "--moves", "0"], "--moves must be at least 1, not 0"),
+        (["sample-paths", "RUN", "--move", "sideways"], "--move must be one_way or two_way, not 'sideways'"),
+        (["free-energy", "RUN"], "holds no run"),
+        (["free-energy", "RUN", "--windows", "1"], "--windows must be at least 2, not 1"),
+        (["export", "RUN", "--to", "xtc"], "holds no run"),
+        (["export", "RUN", "--to", "abacus"], "unknown tool or format 'abacus'; there are openpathsampling, plumed"),
+        (["calibrate", "RUN"], "holds no run"),
+        (["train", "RUN"], "holds no run"),
+    ],
+)
+def test_what_follows_a_run_refuses(tmp_path, arguments, message):
+    """Before anything is written."""
+    result = invoke(*(tmp_path / "run" if argument == "RUN" else argument for argument in arguments))
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    assert message in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module", params=["nan", "stiff"])
 def broken(request, tmp_path_factory):
     """Folder, report and messages of the paths stage with a low-variance geodesic that goes wrong half way.
