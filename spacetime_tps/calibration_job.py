@@ -14,19 +14,18 @@ import torch
 
 from spacetime_tps.analysis.calibration import SampledCurve, compare_moments, halves_score, sampled_curve
 from spacetime_tps.analysis.calibration_figure import calibration_figure
-from spacetime_tps.config import RunSettings
-from spacetime_tps.config_files import open_run
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.errors import ConfigError, DynamicsError, OutputError
+from spacetime_tps.errors import DynamicsError
 from spacetime_tps.progress import log
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
-from spacetime_tps.stages.context import RunContext, make_coordinates, make_frame, report_path
+from spacetime_tps.stages.context import RunContext, make_coordinates, make_frame
 from spacetime_tps.stages.denoiser import laboratory_denoiser, load_denoiser
+from spacetime_tps.stages.finished import check_curve, check_options, check_room, open_molecule_run
 from spacetime_tps.stages.geodesics import load_geodesic
 from spacetime_tps.stages.samples import TrainingSet, held_out_blocks, load_training_set
 from spacetime_tps.stages.windows import CHAINS, sample_windows
@@ -85,10 +84,10 @@ def calibrate(
     """
     output = Path(output)
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
-    for name, (number, bound) in (least | {"seed": (seed, 0)}).items():
-        if number is not None and number < bound:
-            raise ConfigError(f"--{name} must be at least {bound}, not {number}")
-    settings, run_seed = _open_run(output, curve, overwrite)
+    check_options(least | {"seed": (seed, 0)})
+    settings, run_seed = open_molecule_run(output, "geodesics")
+    check_curve(output, curve)
+    check_room(output / FOLDER, overwrite)
     molecule = MolecularSystem.from_settings(settings.system)
     coordinates = make_coordinates(settings, molecule)
     seed = run_seed if seed is None else seed
@@ -180,7 +179,7 @@ def compare_curve(
     Both are of the chords between ``count`` windows, equal in arc length by the model.
     """
     stored = load_geodesic(run.output, name)
-    assert stored is not None  # `_open_run` has seen it
+    assert stored is not None  # `check_curve` has seen it
     axes = run.coordinates.decode(np.eye(denoiser.dimension)).reshape(denoiser.dimension, -1)  # orthonormal
     y = stored.y.reshape(len(stored.y), -1) @ axes.T
     points = resample_polyline(denoiser, Points(torch.from_numpy(y), torch.from_numpy(stored.log_snr)), count)
@@ -251,24 +250,6 @@ def _log_snr_range(output: Path, denoiser: Denoiser) -> tuple[float, float]:
     log_snr = np.concatenate([geodesic.log_snr for geodesic in stored if geodesic is not None])
     low, high = denoiser.log_snr_range
     return max(low, float(log_snr.min()) - MARGIN), min(high, float(log_snr.max()) + MARGIN)
-
-
-def _open_run(output: Path, curve: str, overwrite: bool) -> tuple[RunSettings, int]:
-    """Settings and seed of a run that can be calibrated."""
-    settings, seed = open_run(output)
-    if not isinstance(settings, RunSettings):
-        raise OutputError(
-            f"{output} is a run on a model surface, whose denoiser is exact: there is nothing to calibrate; "
-            "give the folder of a molecule's run"
-        )
-    if not report_path(output, "geodesics").is_file():
-        raise OutputError(f"{output}: the run has no geodesics yet; go on with it by 'spacetime-tps run … --resume'")
-    stored = sorted(path.stem for path in (output / "geodesics").glob("*.npz"))
-    if curve not in stored:
-        raise ConfigError(f"--curve: {output} has no geodesic {curve!r}; it has {', '.join(stored) or 'none'}")
-    if (output / FOLDER).exists() and not overwrite:
-        raise OutputError(f"{output / FOLDER} is there already; take --overwrite to replace it")
-    return settings, seed
 
 
 def _write(folder: Path, results: dict[str, Any]) -> None:

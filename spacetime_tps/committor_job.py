@@ -19,8 +19,7 @@ from spacetime_tps.analysis.committors import (
     histogram_test,
     wilson_interval,
 )
-from spacetime_tps.config import RunSettings, ShootingSettings
-from spacetime_tps.config_files import open_run
+from spacetime_tps.config import ShootingSettings
 from spacetime_tps.dynamics.committors import commit, lost_commitment
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
@@ -29,6 +28,7 @@ from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.export import read_trr, write_hdf5, write_trr
 from spacetime_tps.progress import log, track
+from spacetime_tps.stages.finished import check_options, open_molecule_run
 from spacetime_tps.stages.transition_frames import OWN, ChosenFrames, choose_frames, predicted_committors
 from spacetime_tps.states import state_indices
 
@@ -91,14 +91,10 @@ def committors(
         If an input is wrong (before any shot).
     """
     output = Path(output)
-    for name, number, least in (("shots", shots, 1), ("count", count, 1), ("workers", workers, 1), ("seed", seed, 0)):
-        if number is not None and number < least:
-            raise ConfigError(f"--{name} must be at least {least}, not {number}")
+    check_options({"shots": (shots, 1), "count": (count, 1), "workers": (workers, 1), "seed": (seed, 0)})
     if not 0 <= band[0] < band[1] <= 1:
         raise ConfigError(f"--band must rise within 0 and 1, not {band[0]:g} {band[1]:g}")
-    settings, run_seed = open_run(output)
-    if not isinstance(settings, RunSettings):
-        raise OutputError(f"{output} is a run on a model surface; give the folder of a molecule's run")
+    settings, run_seed = open_molecule_run(output)
     own = str(frames) in OWN
     request: dict[str, Any] = {
         "frames": str(frames) if own else str(Path(frames).resolve()),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from spacetime_tps.config import RunSettings
-from spacetime_tps.config_files import open_run
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError
@@ -21,6 +20,7 @@ from spacetime_tps.export.plumed import pick_reference, write_plumed
 from spacetime_tps.export.stored import StoredTrajectory
 from spacetime_tps.progress import log
 from spacetime_tps.stages.context import make_coordinates
+from spacetime_tps.stages.finished import open_molecule_run
 from spacetime_tps.stages.geodesics import load_geodesic
 from spacetime_tps.states import select
 
@@ -82,9 +82,7 @@ def export(
     output = Path(output)
     if to not in TOOLS:
         raise ConfigError(f"--to: unknown tool or format {to!r}; there are {', '.join(TOOLS)}")
-    settings, _ = open_run(output)
-    if not isinstance(settings, RunSettings):
-        raise OutputError(f"{output} is a run on a model surface; give the folder of a molecule's run")
+    settings, _ = open_molecule_run(output)
     target = Path(folder) if folder is not None else output / "export" / to
     if target.exists() and not overwrite:
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")

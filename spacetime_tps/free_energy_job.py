@@ -12,13 +12,11 @@ import numpy as np
 import torch
 
 from spacetime_tps.analysis.free_energy_figure import free_energy_figure
-from spacetime_tps.config import RunSettings
-from spacetime_tps.config_files import open_run
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.progress import log
-from spacetime_tps.stages.context import RunContext, make_coordinates, report_path
+from spacetime_tps.stages.context import RunContext, make_coordinates
+from spacetime_tps.stages.finished import check_curve, check_options, check_room, open_molecule_run
 from spacetime_tps.stages.free_energies import (
     CHAINS,
     annealing_estimate,
@@ -84,10 +82,10 @@ def free_energies(
     """
     output = Path(output)
     least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
-    for name, (number, bound) in (least | {"seed": (seed, 0)}).items():
-        if number is not None and number < bound:
-            raise ConfigError(f"--{name} must be at least {bound}, not {number}")
-    settings, run_seed = _open_run(output, curve, overwrite)
+    check_options(least | {"seed": (seed, 0)})
+    settings, run_seed = open_molecule_run(output, "geodesics")
+    check_curve(output, curve)
+    check_room(output / FOLDER, overwrite)
     molecule = MolecularSystem.from_settings(settings.system)
     coordinates = make_coordinates(settings, molecule)
     seed = run_seed if seed is None else seed
@@ -97,7 +95,7 @@ def free_energies(
     with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
         run = RunContext(settings, molecule, coordinates, output, pool, sequence)
         geodesic = load_geodesic(output, curve)
-        assert geodesic is not None  # `_open_run` has seen it
+        assert geodesic is not None  # `check_curve` has seen it
         schedule = stiffened(run, geodesic.schedule)
         series = make_series(schedule, windows)
         sampled = sample_series(run, series, frames, window_seed, f"windows, {curve}")
@@ -123,21 +121,6 @@ def free_energies(
             log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *results["states"], name.replace("_", " "), value, error)
     _write(output / FOLDER, results, overlap)
     return results
-
-
-def _open_run(output: Path, curve: str, overwrite: bool) -> tuple[RunSettings, int]:
-    """Settings and seed of a run whose free energies can be asked for."""
-    settings, seed = open_run(output)
-    if not isinstance(settings, RunSettings):
-        raise OutputError(f"{output} is a run on a model surface; free energies are of a molecule's run")
-    if not report_path(output, "geodesics").is_file():
-        raise OutputError(f"{output}: the run has no geodesics yet; go on with it by 'spacetime-tps run … --resume'")
-    stored = sorted(path.stem for path in (output / "geodesics").glob("*.npz"))
-    if curve not in stored:
-        raise ConfigError(f"--curve: {output} has no geodesic {curve!r}; it has {', '.join(stored) or 'none'}")
-    if (output / FOLDER).exists() and not overwrite:
-        raise OutputError(f"{output / FOLDER} is there already; take --overwrite to replace it")
-    return settings, seed
 
 
 def _write(folder: Path, results: dict[str, Any], overlap: FloatArray) -> None:

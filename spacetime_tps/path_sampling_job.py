@@ -15,7 +15,6 @@ import numpy as np
 
 from spacetime_tps.analysis.path_ensemble import check_path_shape, crossing, effective_size, statistical_inefficiency
 from spacetime_tps.config import RunSettings
-from spacetime_tps.config_files import open_run
 from spacetime_tps.dynamics import path_sampling
 from spacetime_tps.dynamics.committor import CommittorModel
 from spacetime_tps.dynamics.path_sampling import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
@@ -25,7 +24,7 @@ from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.export import read_trr, write_trr
 from spacetime_tps.progress import log, track
-from spacetime_tps.stages.context import report_path
+from spacetime_tps.stages.finished import check_options, open_molecule_run
 from spacetime_tps.stages.reactive import load_committor_model
 
 FOLDER = "path_ensemble"
@@ -94,9 +93,8 @@ def sample_paths(
         If an input is wrong (before any long work).
     """
     output = Path(output)
-    for name, number in (("moves", moves), ("chains", chains), ("keep-every", keep_every), ("workers", workers)):
-        if number is not None and number < 1:
-            raise ConfigError(f"--{name} must be at least 1, not {number}")
+    check_options({"moves": (moves, 1), "chains": (chains, 1), "keep-every": (keep_every, 1)})
+    check_options({"workers": (workers, 1), "seed": (seed, 0)})
     for name, choice, known in (("move", move, KINDS), ("selection", selection, SELECTIONS)):
         if choice not in known:
             raise ConfigError(f"--{name} must be {' or '.join(known)}, not {choice!r}")
@@ -358,11 +356,7 @@ class _Sampling:
 
 def _open_run(output: Path) -> tuple[RunSettings, int]:
     """Settings and seed of a run that has reactive trajectories."""
-    settings, seed = open_run(output)
-    if not isinstance(settings, RunSettings):
-        raise OutputError(f"{output} is a run on a model surface, which has no reactive trajectories")
-    if not report_path(output, "reactive").is_file():
-        raise OutputError(f"{output}: the run has not shot yet; go on with it by 'spacetime-tps run … --resume'")
+    settings, seed = open_molecule_run(output, "reactive")
     if not any((output / "reactive").glob("reactive_*.trr")):
         raise OutputError(
             f"{output} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and look at "

@@ -11,14 +11,15 @@ import torch
 
 from spacetime_tps.config import RunSettings
 from spacetime_tps.config_denoiser import PotentialSettings
-from spacetime_tps.config_files import open_run, parse_settings, read_yaml
+from spacetime_tps.config_files import parse_settings, read_yaml
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.progress import log
-from spacetime_tps.stages.context import RunContext, make_coordinates, report_path
+from spacetime_tps.stages.context import RunContext, make_coordinates
 from spacetime_tps.stages.denoiser import denoising_errors, save_denoiser
+from spacetime_tps.stages.finished import open_molecule_run
 from spacetime_tps.stages.potential import CHECKPOINT, make_potential
 from spacetime_tps.stages.samples import load_training_set
 
@@ -66,9 +67,7 @@ def train(
         If an input is wrong (before any long work).
     """
     output = Path(output)
-    settings, run_seed = open_run(output)
-    if not isinstance(settings, RunSettings) or not report_path(output, "samples").is_file():
-        raise OutputError(f"{output} is not a run of a molecule that has its samples")
+    settings, run_seed = open_molecule_run(output, "samples")
     settings = settings.model_copy(update={"denoiser": _denoiser_settings(settings, config)})
     checkpoint, file = output / CHECKPOINT, output / FILE
     if resume and not checkpoint.is_file():

@@ -57,12 +57,12 @@ def test_numbers(tmp_path, option, value, least):
 
 
 def test_surface(tmp_path):
-    assert "is a run on a model surface, whose denoiser is exact" in refused(begun(tmp_path, "c_channel"))
+    assert "is a run on a model surface, where everything is exact" in refused(begun(tmp_path, "c_channel"))
 
 
 def test_unfinished_run(tmp_path):
     message = refused(begun(tmp_path, "alanine_dipeptide"))
-    assert "the run has no geodesics yet; go on with it" in message
+    assert "has not finished its stage 'geodesics' yet; go on with it" in message
     assert "--resume" in message
 
 

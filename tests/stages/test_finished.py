@@ -1,0 +1,52 @@
+"""What jobs that follow a run refuse."""
+
+import pytest
+import yaml
+
+from spacetime_tps.config_files import load_settings
+from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.resources import find_system
+from spacetime_tps.stages.context import report_path
+from spacetime_tps.stages.finished import check_curve, check_options, check_room, open_molecule_run
+
+
+def begun(folder, system):
+    settings = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | {"seed": 7, "versions": {}}))
+    return folder
+
+
+def test_a_run_must_have_come_so_far(tmp_path):
+    run = begun(tmp_path, "alanine_dipeptide")
+    assert open_molecule_run(run)[1] == 7
+    with pytest.raises(OutputError, match="has not finished its stage 'samples' yet; go on with it by .*--resume"):
+        open_molecule_run(run, "samples")
+    report_path(run, "samples").parent.mkdir()
+    report_path(run, "samples").write_text("{}")
+    settings, _ = open_molecule_run(run, "samples")
+    assert settings.system.name == "alanine_dipeptide"
+
+
+def test_surfaces_are_refused(tmp_path):
+    with pytest.raises(OutputError, match="is a run on a model surface"):
+        open_molecule_run(begun(tmp_path, "c_channel"))
+
+
+def test_curves_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no geodesic 'low_variance'; it has none"):
+        check_curve(tmp_path, "low_variance")
+    (tmp_path / "geodesics").mkdir()
+    (tmp_path / "geodesics" / "unconstrained.npz").touch()
+    check_curve(tmp_path, "unconstrained")
+    with pytest.raises(ConfigError, match=r"it has unconstrained"):
+        check_curve(tmp_path, "low_variance")
+
+
+def test_numbers_and_room(tmp_path):
+    check_options({"windows": (2, 2), "seed": (None, 0)})
+    with pytest.raises(ConfigError, match="--seed must be at least 0, not -1"):
+        check_options({"windows": (2, 2), "seed": (-1, 0)})
+    check_room(tmp_path / "new", overwrite=False)
+    check_room(tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match="is there already; take --overwrite"):
+        check_room(tmp_path, overwrite=False)
