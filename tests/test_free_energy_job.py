@@ -53,7 +53,7 @@ def test_surface(tmp_path):
 
 
 def test_no_geodesics_yet(tmp_path):
-    refused(begun(tmp_path, "alanine_dipeptide"), OutputError, "has not finished its stage 'geodesics' yet; go on with it")
+    refused(begun(tmp_path, "alanine_dipeptide"), OutputError, "has not finished its stage 'geodesics' yet")
 
 
 def test_no_such_curve(with_geodesics):

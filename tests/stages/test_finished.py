@@ -19,7 +19,7 @@ def begun(folder, system):
 def test_a_run_must_have_come_so_far(tmp_path):
     run = begun(tmp_path, "alanine_dipeptide")
     assert open_molecule_run(run)[1] == 7
-    with pytest.raises(OutputError, match="has not finished its stage 'samples' yet; go on with it by .*--resume"):
+    with pytest.raises(OutputError, match=r"has not finished its stage 'samples' yet; go on with it by .*--resume"):
         open_molecule_run(run, "samples")
     report_path(run, "samples").parent.mkdir()
     report_path(run, "samples").write_text("{}")
