@@ -19,7 +19,7 @@ _AIM = 0.2 * FEASIBILITY_TOLERANCE
 _ENERGY_TOLERANCE = {False: 1e-6, True: 1.25e-5}  # relative, an iteration; by whether there are constraints
 _PLACES = 10  # along a curve, where the preconditioner takes the metric
 _BATCH = 64  # derivatives taken at a time
-_TRUST = 0.5
+_TRUST = 0.8
 """Of a coarse denoiser's J: below that the J of a network on top of it is not believed."""
 _RESTART = 40  # iterations between two looks at the constraints; without any, to the first new preconditioner
 
