@@ -38,7 +38,7 @@ _EQUILIBRATION = 1.0  # ps
 _FRAME_INTERVAL = 0.05  # ps
 _RAMP = 0.8
 """Steps of log SNR between a curve's end and the free state."""
-_SELECTIVE = 10.0
+_SELECTIVE = 25.0
 """kT by which the weakest restraint to one end disfavours the other end's structure: windows stay in their state."""
 _BLOCKS = 10  # of time, in replica exchange
 _DRAWS = 200
