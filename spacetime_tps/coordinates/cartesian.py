@@ -80,7 +80,7 @@ class CartesianCoordinates:
         positions = np.asarray(positions, dtype=float)
         chosen = positions[:, list(self.atoms)]
         centre = chosen.mean(axis=1, keepdims=True)
-        rotation = _optimal_rotation(chosen - centre, self.template)
+        rotation = optimal_rotation(chosen - centre, self.template)
         return np.asarray((positions - centre) @ rotation)
 
     def encode(self, positions: FloatArray) -> FloatArray:
@@ -137,7 +137,7 @@ class CartesianCoordinates:
         return variable.on_subset(self.atoms)(mdtraj.Trajectory(centres, None))
 
 
-def _optimal_rotation(mobile: FloatArray, template: FloatArray) -> FloatArray:
+def optimal_rotation(mobile: FloatArray, template: FloatArray) -> FloatArray:
     """Proper rotations R (frames, 3, 3) that minimise |mobile R − template| (Kabsch, Acta Cryst. A 32, 922 (1976))."""
     u, _, vt = np.linalg.svd(np.einsum("fni,nj->fij", mobile, template))
     u[..., -1] *= np.sign(np.linalg.det(u @ vt))[:, None]

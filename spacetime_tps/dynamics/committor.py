@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
+from spacetime_tps.dynamics.labels import bonded_atoms
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.states import CollectiveVariable, FloatArray
 
@@ -195,10 +196,7 @@ class CommittorModel:
 
 def _skeleton_torsions(topology: mdtraj.Topology) -> tuple[tuple[int, ...], ...]:
     """Dihedrals about every bond between heavy atoms, one each, and out-of-plane angles of atoms between others."""
-    neighbours: dict[int, list[int]] = {atom.index: [] for atom in topology.atoms}
-    for one, other in topology.bonds:
-        neighbours[one.index].append(other.index)
-        neighbours[other.index].append(one.index)
+    neighbours = bonded_atoms(topology)
     heavy = {atom.index for atom in topology.atoms if atom.element is not None and atom.element.symbol != "H"}
 
     def first_heavy(atom: int, without: int) -> int | None:

@@ -12,6 +12,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.coordinates.cartesian import optimal_rotation
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.states import FloatArray
 
@@ -40,7 +41,7 @@ def matched_hydrogens(topology: mdtraj.Topology, reference: FloatArray, position
         ``positions[frame, order[frame]]`` has its hydrogens renamed.
     """
     order = np.tile(np.arange(topology.n_atoms), (len(positions), 1))
-    neighbours = _neighbours(topology)
+    neighbours = bonded_atoms(topology)
     hydrogen = [atom.element is not None and atom.element.symbol == "H" for atom in topology.atoms]
     for centre, bonded in enumerate(neighbours):
         ours = np.array([atom for atom in bonded if hydrogen[atom]])
@@ -50,8 +51,7 @@ def matched_hydrogens(topology: mdtraj.Topology, reference: FloatArray, position
         if len(others) == 1:  # which way round its axis the group stands is for the next atoms to say
             others += [atom for atom in neighbours[others[0]] if atom != centre]
         here, there = positions - positions[:, [centre]], reference - reference[centre]
-        turn = _rotations(here[:, others], there[others])
-        here = np.einsum("fij,fhj->fhi", turn, here[:, ours])
+        here = here[:, ours] @ optimal_rotation(here[:, others], there[others])
         squares = ((here[:, :, None] - there[ours]) ** 2).sum(axis=3)  # of a hydrogen here from one there
         ways = np.array(list(permutations(range(len(ours)))))
         best = ways[squares[:, ways, np.arange(len(ours))].sum(axis=2).argmin(axis=1)]
@@ -75,7 +75,7 @@ def check_same_handedness(
     MoleculeError
         Naming the atom.
     """
-    for centre, bonded in enumerate(_neighbours(topology)):
+    for centre, bonded in enumerate(bonded_atoms(topology)):
         if len(bonded) != 4:
             continue
         volumes = [float(np.linalg.det(x[bonded[:3]] - x[bonded[3]])) for x in (reference, positions)]
@@ -86,16 +86,10 @@ def check_same_handedness(
             )
 
 
-def _neighbours(topology: mdtraj.Topology) -> list[list[int]]:
+def bonded_atoms(topology: mdtraj.Topology) -> list[list[int]]:
+    """Atoms that each atom is bonded to, in rising order."""
     neighbours: list[list[int]] = [[] for _ in range(topology.n_atoms)]
     for one, two in topology.bonds:
         neighbours[one.index].append(two.index)
         neighbours[two.index].append(one.index)
     return [sorted(bonded) for bonded in neighbours]
-
-
-def _rotations(moving: FloatArray, fixed: FloatArray) -> FloatArray:
-    """Rotations (frames, 3, 3) that bring vectors (frames, n, 3) nearest to others (n, 3), as Kabsch found them."""
-    u, _, vt = np.linalg.svd(np.einsum("ni,fnj->fij", fixed, moving))
-    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-    return np.asarray(u @ vt)
