@@ -109,7 +109,7 @@ def sample_paths(
         "keep_every": keep_every,
         "seed": run_seed if seed is None else seed,
     }
-    _prepare(output / FOLDER, asked, resume, overwrite)
+    _check_folder(output / FOLDER, asked, resume, overwrite)
     sampling = _Sampling(output, settings, molecule, model, asked)
     if resume:
         sampling.load()
@@ -168,7 +168,7 @@ class _Sampling:
         return self.model if self.asked["selection"] == "committor" else None
 
     def begin(self) -> None:
-        """First paths, from reactive trajectories spread over those of the run."""
+        """First paths, from reactive trajectories spread over those of the run; then an earlier ensemble goes."""
         places = np.linspace(0, len(self.first_files) - 1, self.asked["chains"]).round().astype(int)
         if len(set(places.tolist())) < len(places):
             raise ConfigError(
@@ -177,6 +177,8 @@ class _Sampling:
             )
         firsts = [self._first(self.first_files[place]) for place in places]
         self.state = _State([_Chain(path, self._crossing(path), 0, "", -1) for path in firsts], 0, 0, {})
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
         self.folder.mkdir()
         self.save()
 
@@ -365,8 +367,8 @@ def _open_run(output: Path) -> tuple[RunSettings, int]:
     return settings, seed
 
 
-def _prepare(folder: Path, asked: dict[str, Any], resume: bool, overwrite: bool) -> None:
-    """Refuse to mix two ensembles, or make room for a new one."""
+def _check_folder(folder: Path, asked: dict[str, Any], resume: bool, overwrite: bool) -> None:
+    """Refuse to mix two ensembles, or to replace one unless that is asked."""
     if resume and overwrite:
         raise OutputError("--resume and --overwrite exclude each other")
     checkpoint = folder / "checkpoint.npz"
@@ -379,7 +381,5 @@ def _prepare(folder: Path, asked: dict[str, Any], resume: bool, overwrite: bool)
         if different:
             values = ", ".join(f"{name} = {before.get(name)}" for name in different)
             raise OutputError(f"cannot resume {folder}: it was begun with {values}; give the same, or --overwrite")
-    elif folder.exists():
-        if not overwrite:
-            raise OutputError(f"{folder} is there already; take --resume to go on or --overwrite to replace it")
-        shutil.rmtree(folder)
+    elif folder.exists() and not overwrite:
+        raise OutputError(f"{folder} is there already; take --resume to go on or --overwrite to replace it")

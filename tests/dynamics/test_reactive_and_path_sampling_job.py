@@ -190,6 +190,9 @@ def test_other_settings_do_not_resume(run):
         sample_paths(run, moves=2, chains=2, move="one_way", resume=True)
     with pytest.raises(OutputError, match="is there already"):
         sample_paths(run, moves=2, chains=2)
+    with pytest.raises(ConfigError, match="500 chains need as many reactive trajectories"):
+        sample_paths(run, moves=2, chains=500, overwrite=True)
+    assert (run / "path_ensemble" / "path_ensemble.json").is_file()  # what is refused replaces nothing
 
 
 @pytest.mark.parametrize(
