@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,10 @@ def section(output: Path, seed: int, effort: Effort = EFFORT, reference: Path | 
                 row: dict[str, Any] = {"spacing": name, "repeat": repeat}
                 rows.append(row)
                 try:
-                    frames = sample_series(run, series, effort.frames, window_seed, f"{name}, {repeat}")
+                    with TemporaryDirectory() as folder:
+                        frames = sample_series(
+                            run, series, effort.frames, window_seed, f"{name}, {repeat}", Path(folder)
+                        )
                     row["evaluations"] = frames.evaluations
                     by_windows, ends, _ = window_estimate(run, series, frames, bootstrap_seed)
                     row["windows"] = {key: value for key, value in by_windows.items() if key != "profile"}

@@ -183,6 +183,7 @@ def free_energy(
     paths: Annotated[int, typer.Option(help="Annealed paths along the curve, each way.")] = 32,
     seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier free energies.")] = False,
 ) -> None:
     """Free energy of B over A by windows along a geodesic (MBAR), and by annealing there and back (BAR)."""
@@ -190,7 +191,7 @@ def free_energy(
     from spacetime_tps.free_energy_job import free_energies
 
     console = Console()
-    with _errors_told(console, "interrupted; nothing was written"):
+    with _errors_told(console, f"interrupted; finished chains are kept, go on with --resume (in {run})"):
         results = free_energies(
             run,
             curve=curve,
@@ -199,6 +200,7 @@ def free_energy(
             paths=paths,
             seed=seed,
             workers=workers,
+            resume=resume,
             overwrite=overwrite,
         )
     print_free_energies(console, results)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +24,10 @@ from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.errors import ConfigError
 from spacetime_tps.export import read_trr, write_hdf5, write_trr
 from spacetime_tps.progress import log, track
-from spacetime_tps.stages.finished import check_options, open_molecule_run
+from spacetime_tps.stages.finished import begun_folder, check_options, check_request, open_molecule_run
 from spacetime_tps.stages.transition_frames import OWN, ChosenFrames, choose_frames, predicted_committors
 from spacetime_tps.states import state_indices
 
@@ -106,7 +105,7 @@ def committors(
     molecule = MolecularSystem.from_settings(settings.system)
     choice_seed, shot_seed = np.random.SeedSequence([request["seed"], *FOLDER.encode()]).spawn(2)
     folder = output / FOLDER
-    _check_folder(folder, request, resume, overwrite)
+    check_request(folder, request, resume, overwrite)
     if resume:
         chosen = _load_frames(folder)
     else:
@@ -124,40 +123,15 @@ def committors(
     return results
 
 
-def _check_folder(folder: Path, request: dict[str, Any], resume: bool, overwrite: bool) -> None:
-    if not resume:
-        if folder.exists() and not overwrite:
-            raise OutputError(
-                f"{folder} is there already; take --resume to go on with it if it was interrupted, or --overwrite "
-                "to replace it"
-            )
-        return
-    begun = folder / "request.json"
-    if not begun.is_file():
-        raise OutputError(f"{folder} holds nothing to resume; leave out --resume")
-    before = json.loads(begun.read_text())
-    for name, value in request.items():
-        if before[name] != value:
-            raise OutputError(
-                f"{folder} was begun with {name} {before[name]}, not {value}; ask for the same, or --overwrite it"
-            )
-
-
 def _begin(folder: Path, request: dict[str, Any], chosen: ChosenFrames) -> None:
-    """A folder with the chosen frames and nothing else, in place of an earlier one; complete or not there."""
-    partial = folder.with_name(f"partial-{folder.name}")
-    for old in (partial, folder):
-        if old.exists():
-            shutil.rmtree(old)
-    partial.mkdir()
-    write_trr(partial / "frames.trr", chosen.positions, None, np.arange(len(chosen.index), dtype=float))
-    _write_table(
-        partial / "frames.csv",
-        [{"source": s, "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)],
-    )
-    _write_table(partial / "shots.csv", [], _SHOT_COLUMNS)
-    (partial / "request.json").write_text(json.dumps(request, indent=2) + "\n")
-    partial.rename(folder)
+    """A folder with the chosen frames and nothing else, in place of an earlier one."""
+    with begun_folder(folder, request) as partial:
+        write_trr(partial / "frames.trr", chosen.positions, None, np.arange(len(chosen.index), dtype=float))
+        _write_table(
+            partial / "frames.csv",
+            [{"source": s, "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)],
+        )
+        _write_table(partial / "shots.csv", [], _SHOT_COLUMNS)
 
 
 def _load_frames(folder: Path) -> ChosenFrames:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.progress import log
 from spacetime_tps.stages.context import RunContext, make_coordinates
-from spacetime_tps.stages.finished import check_curve, check_options, check_room, open_molecule_run
+from spacetime_tps.stages.finished import begun_folder, check_curve, check_options, check_request, open_molecule_run
 from spacetime_tps.stages.free_energies import (
     CHAINS,
     annealing_estimate,
@@ -42,12 +41,14 @@ def free_energies(
     paths: int = 32,
     seed: int | None = None,
     workers: int | None = None,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """ΔF(A → B) between a run's states by windows along a geodesic and by annealing, at the run's own temperature.
 
     Writes ``free_energy/`` in its folder: ``free_energy.json`` with everything, ``profile.csv`` with a row for each
-    window on the curve, ``overlap.csv`` with MBAR's overlap matrix, and ``free_energy.png``. Scripts that call this
+    window on the curve, ``overlap.csv`` with MBAR's overlap matrix, ``free_energy.png``, and the frames of the windows
+    by chain, ``chain_*.npy`` (windows, frames, atoms, 3) in nm. Scripts that call this
     need an ``if __name__ == "__main__":`` guard, for it starts worker processes.
 
     Parameters
@@ -59,13 +60,15 @@ def free_energies(
     windows : int
         On the curve; those that lead from its ends to the free states come on top.
     frames : int
-        Of each of the eight chains in a window, 0.05 ps apart.
+        Of each of the eight chains in a window, 0.05 ps apart on the curve and up to 0.5 ps in the free states.
     paths : int
         Annealed along the curve, as many there and as many back.
     seed : int, optional
         By default that of the run.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
+    resume : bool
+        Go on with an interrupted one that was asked for the same.
     overwrite : bool
         Replace earlier free energies.
 
@@ -85,20 +88,25 @@ def free_energies(
     check_options(least | {"seed": (seed, 0)})
     settings, run_seed = open_molecule_run(output, "geodesics")
     check_curve(output, curve)
-    check_room(output / FOLDER, overwrite)
+    seed = run_seed if seed is None else seed
+    folder = output / FOLDER
+    request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": seed}
+    check_request(folder, request, resume, overwrite)
     molecule = MolecularSystem.from_settings(settings.system)
     coordinates = make_coordinates(settings, molecule)
-    seed = run_seed if seed is None else seed
     torch.set_num_threads(1)
     sequence = np.random.SeedSequence([seed, *FOLDER.encode()])
     window_seed, bootstrap_seed, path_seed, replica_seed = sequence.spawn(4)
+    if not resume:
+        with begun_folder(folder, request):
+            pass
     with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
         run = RunContext(settings, molecule, coordinates, output, pool, sequence)
         geodesic = load_geodesic(output, curve)
         assert geodesic is not None  # `check_curve` has seen it
         schedule = stiffened(run, geodesic.schedule)
         series = make_series(schedule, windows)
-        sampled = sample_series(run, series, frames, window_seed, f"windows, {curve}")
+        sampled = sample_series(run, series, frames, window_seed, f"windows, {curve}", folder)
         by_windows, ends, overlap = window_estimate(run, series, sampled, bootstrap_seed)
         starts = equilibrium_ends(series, sampled)
         by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, path_seed)
@@ -119,22 +127,19 @@ def free_energies(
         if results[name] is not None:
             value, error = results[name]["value"], results[name]["error"]
             log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *results["states"], name.replace("_", " "), value, error)
-    _write(output / FOLDER, results, overlap)
+    _write(folder, results, overlap)
     return results
 
 
 def _write(folder: Path, results: dict[str, Any], overlap: FloatArray) -> None:
-    """Files of the job, in place of an earlier one's; written beside and renamed."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    """Tables and figures; ``free_energy.json`` comes last, when all the others are there."""
     rows = results["windows"]["profile"]
-    with (partial / "profile.csv").open("w", newline="") as file:
+    with (folder / "profile.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    np.savetxt(partial / "overlap.csv", overlap, fmt="%.6f", delimiter=",")
-    free_energy_figure(partial / "free_energy.png", results, overlap)
-    (partial / "free_energy.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    np.savetxt(folder / "overlap.csv", overlap, fmt="%.6f", delimiter=",")
+    free_energy_figure(folder / "free_energy.png", results, overlap)
+    partial = folder / "free_energy.partial"
+    partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    partial.replace(folder / "free_energy.json")

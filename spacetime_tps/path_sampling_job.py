@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.export import read_trr, write_trr
 from spacetime_tps.progress import log, track
-from spacetime_tps.stages.finished import check_options, open_molecule_run
+from spacetime_tps.stages.finished import begun_folder, check_options, check_request, open_molecule_run
 from spacetime_tps.stages.reactive import load_committor_model
 
 FOLDER = "path_ensemble"
@@ -109,7 +108,7 @@ def sample_paths(
         "keep_every": keep_every,
         "seed": run_seed if seed is None else seed,
     }
-    _check_folder(output / FOLDER, asked, resume, overwrite)
+    check_request(output / FOLDER, asked, resume, overwrite)
     sampling = _Sampling(output, settings, molecule, model, asked)
     if resume:
         sampling.load()
@@ -177,10 +176,8 @@ class _Sampling:
             )
         firsts = [self._first(self.first_files[place]) for place in places]
         self.state = _State([_Chain(path, self._crossing(path), 0, "", -1) for path in firsts], 0, 0, {})
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir()
-        self.save()
+        with begun_folder(self.folder, self.asked) as partial:
+            self.save(partial)
 
     def run(self, pool: WorkerPool, moves: int) -> None:
         """Move all chains on until each has made so many moves; what is finished is kept whatever happens."""
@@ -191,10 +188,10 @@ class _Sampling:
                 self._take(number, list(pool.map(try_move, self._moves(number), lost=lost_move)))
                 self.seconds = before + time.perf_counter() - begun
                 if time.perf_counter() - saved > CHECKPOINT_SECONDS:
-                    self.save()
+                    self.save(self.folder)
                     saved = time.perf_counter()
         finally:
-            self.save()
+            self.save(self.folder)
 
     def report(self) -> dict[str, Any]:
         """Figures of the ensemble so far, written to ``path_ensemble.json``."""
@@ -308,20 +305,19 @@ class _Sampling:
             "effective_size": effective_size(values),
         }
 
-    def save(self) -> None:
+    def save(self, folder: Path) -> None:
         """Kept paths, ``moves.csv`` and the checkpoint, in this order: the checkpoint never names what is not there."""
         state = self.state
         for name, path in state.kept.items():
             times = np.arange(len(path), dtype=np.float64) * self.frame_interval
-            write_trr(self.folder / name, path.positions, path.velocities, times)
-        partial = self.folder / "moves.partial"
+            write_trr(folder / name, path.positions, path.velocities, times)
+        partial = folder / "moves.partial"
         with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, [*COLUMNS, *(f"crossing_{name}" for name in self.molecule.variables)])
             writer.writeheader()
             writer.writerows(self.rows[: state.done * len(state.chains)])
-        partial.replace(self.folder / "moves.csv")
+        partial.replace(folder / "moves.csv")
         arrays: dict[str, np.ndarray] = {
-            "asked": np.array(json.dumps(self.asked)),
             "counts": np.array([state.done, state.paths]),
             "seconds": np.array(self.seconds),
         }
@@ -334,10 +330,10 @@ class _Sampling:
                 f"counts_{index}": np.array([chain.crossing_frame, chain.reference, chain.kept_born]),
                 f"kept_{index}": np.array(chain.kept),
             }
-        partial = self.folder / "checkpoint.partial"
+        partial = folder / "checkpoint.partial"
         with partial.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
-        partial.replace(self.folder / "checkpoint.npz")
+        partial.replace(folder / "checkpoint.npz")
         self.state = replace(state, kept={})
 
     def load(self) -> None:
@@ -365,21 +361,3 @@ def _open_run(output: Path) -> tuple[RunSettings, int]:
             "reactive/shots.csv for why no shot was reactive"
         )
     return settings, seed
-
-
-def _check_folder(folder: Path, asked: dict[str, Any], resume: bool, overwrite: bool) -> None:
-    """Refuse to mix two ensembles, or to replace one unless that is asked."""
-    if resume and overwrite:
-        raise OutputError("--resume and --overwrite exclude each other")
-    checkpoint = folder / "checkpoint.npz"
-    if resume:
-        if not checkpoint.is_file():
-            raise OutputError(f"{folder} holds no path sampling to resume (it has no {checkpoint.name})")
-        with np.load(checkpoint, allow_pickle=False) as arrays:
-            before = json.loads(str(arrays["asked"]))
-        different = [name for name in asked if asked[name] != before.get(name)]
-        if different:
-            values = ", ".join(f"{name} = {before.get(name)}" for name in different)
-            raise OutputError(f"cannot resume {folder}: it was begun with {values}; give the same, or --overwrite")
-    elif folder.exists() and not overwrite:
-        raise OutputError(f"{folder} is there already; take --resume to go on or --overwrite to replace it")

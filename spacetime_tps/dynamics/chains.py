@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,8 @@ class ChainTask:
         Turns frames (frames, atoms, 3) into the restraints' frame of reference: a free molecule tumbles.
     temperature : float
         Of the dynamics and of the restraint's spring constant kT·SNR, K.
-    equilibration_steps, frame_steps, frames : int
+    equilibration_steps, frame_steps : sequence of int, length windows
+    frames : int
         Of each window.
     seed : SeedSequence
     """
@@ -37,15 +38,15 @@ class ChainTask:
     log_snr: FloatArray
     superpose: Callable[[FloatArray], FloatArray]
     temperature: float
-    equilibration_steps: int
-    frame_steps: int
+    equilibration_steps: Sequence[int]
+    frame_steps: Sequence[int]
     frames: int
     seed: np.random.SeedSequence
 
     @property
     def evaluations(self) -> int:
         """Force evaluations it takes."""
-        return len(self.log_snr) * (self.equilibration_steps + self.frames * self.frame_steps)
+        return sum(self.equilibration_steps) + self.frames * sum(self.frame_steps)
 
 
 def sample_chain(task: ChainTask) -> FloatArray:
@@ -58,14 +59,16 @@ def sample_chain(task: ChainTask) -> FloatArray:
     """
     windows: list[FloatArray] = []
     last = task.positions
-    for centres, log_snr, seed in zip(task.centres, task.log_snr, task.seed.spawn(len(task.log_snr)), strict=True):
+    seeds = task.seed.spawn(len(task.log_snr))
+    points = zip(task.centres, task.log_snr, task.equilibration_steps, task.frame_steps, seeds, strict=True)
+    for centres, log_snr, equilibration_steps, frame_steps, seed in points:
         window = RestrainedTask(
             positions=task.superpose(last[None])[0],
             centres=centres,
             log_snr=float(log_snr),
             temperature=task.temperature,
-            equilibration_steps=task.equilibration_steps,
-            frame_steps=task.frame_steps,
+            equilibration_steps=equilibration_steps,
+            frame_steps=frame_steps,
             frames=task.frames,
             seed=seed,
         )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spacetime_tps.config import RunSettings
 from spacetime_tps.config_files import open_run
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.stages.context import report_path
+
+REQUEST = "request.json"
+"""What a job was asked for, in its folder."""
 
 
 def check_options(options: Mapping[str, tuple[int | None, int]]) -> None:
@@ -67,3 +74,42 @@ def check_room(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not overwrite:
         raise OutputError(f"{folder} is there already; take --overwrite to replace it")
+
+
+def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    """Refuse to mix two requests in a job's folder, or to replace results unless that is asked.
+
+    Raises
+    ------
+    OutputError
+        Also if there is nothing to resume.
+    """
+    if resume and overwrite:
+        raise OutputError("--resume and --overwrite exclude each other")
+    if not resume:
+        if folder.exists() and not overwrite:
+            raise OutputError(
+                f"{folder} is there already; take --resume to go on with it, or --overwrite to replace it"
+            )
+        return
+    begun = folder / REQUEST
+    if not begun.is_file():
+        raise OutputError(f"{folder} holds nothing to resume (it has no {REQUEST}); leave out --resume")
+    before = json.loads(begun.read_text())
+    for name, value in request.items():
+        if before.get(name) != value:
+            raise OutputError(
+                f"{folder} was begun with {name} {before.get(name)}, not {value}; ask for the same, or --overwrite it"
+            )
+
+
+@contextmanager
+def begun_folder(folder: Path, request: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder to put a job's first files in; it takes the place of an earlier one when all of them are there."""
+    partial = folder.with_name(f"partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    (partial / REQUEST).write_text(json.dumps(request, indent=2) + "\n")
+    yield partial
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

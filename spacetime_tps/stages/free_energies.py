@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import mdtraj
@@ -34,12 +35,15 @@ from spacetime_tps.states import FloatArray, state_indices
 CHAINS = 8
 """Of windows: the even ones go from A to B, the odd ones back."""
 
-_EQUILIBRATION = 1.0  # ps
-_FRAME_INTERVAL = 0.05  # ps
+_FRAME_INTERVAL = 0.05  # ps, on the curve
+_FREE_FRAME_INTERVAL = 0.5  # ps, of the free states, which have slow basins of their own
+_EQUILIBRATION = 20  # frame intervals
 _RAMP = 0.8
 """Steps of log SNR between a curve's end and the free state."""
 _SELECTIVE = 25.0
 """kT by which the weakest restraint to one end disfavours the other end's structure: windows stay in their state."""
+_INDEPENDENT = 20
+"""Frames of a free state: with fewer its own basins are hardly known, and chains that never met them hide the error."""
 _BLOCKS = 10  # of time, in replica exchange
 _DRAWS = 200
 
@@ -118,17 +122,28 @@ class SeriesFrames:
     evaluations: int
 
 
+def frame_intervals(series: Series) -> FloatArray:
+    """Time between frames of each ensemble (ensembles,) in ps: on ramps as springs relax."""
+    ends = series.log_snr[[series.curve.start, series.curve.stop - 1]]
+    intervals = np.full(len(series.log_snr), _FRAME_INTERVAL)
+    for ramp, end in ((slice(None, series.curve.start), ends[0]), (slice(series.curve.stop, None), ends[1])):
+        intervals[ramp] = np.minimum(_FREE_FRAME_INTERVAL, _FRAME_INTERVAL * np.exp(end - series.log_snr[ramp]))
+    return intervals
+
+
 def sample_series(
-    run: RunContext, series: Series, frames: int, seed: np.random.SeedSequence, name: str
+    run: RunContext, series: Series, frames: int, seed: np.random.SeedSequence, name: str, folder: Path
 ) -> SeriesFrames:
     """Dynamics in all ensembles at the run's own temperature, by chains from A to B and from B to A.
+
+    Each chain is written to ``folder`` when it is complete, and one that is there is not run again.
 
     Raises
     ------
     DynamicsError
         If a simulation breaks down.
     """
-    step = run.molecule.time_step
+    intervals = np.maximum(1, np.round(frame_intervals(series) / run.molecule.time_step)).astype(int)
     tasks = [
         ChainTask(
             positions=run.structure(index % 2),
@@ -136,15 +151,23 @@ def sample_series(
             log_snr=series.log_snr[::direction],
             superpose=run.coordinates.superpose,
             temperature=run.molecule.temperature,
-            equilibration_steps=round(_EQUILIBRATION / step),
-            frame_steps=max(1, round(_FRAME_INTERVAL / step)),
+            equilibration_steps=(_EQUILIBRATION * intervals[::direction]).tolist(),
+            frame_steps=intervals[::direction].tolist(),
             frames=frames,
             seed=chain_seed,
         )
         for index, chain_seed in enumerate(seed.spawn(CHAINS))
         for direction in (-1 if index % 2 else 1,)
     ]
-    positions = np.array(list(track(run.pool.map(sample_chain, tasks), name, len(tasks))))
+    files = [folder / f"chain_{index}.npy" for index in range(CHAINS)]
+    left = [(file, task) for file, task in zip(files, tasks, strict=True) if not file.is_file()]
+    chains = run.pool.map(sample_chain, [task for _, task in left])
+    for (file, _), chain in zip(left, track(chains, name, len(left)), strict=True):
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as stream:
+            np.save(stream, chain)
+        partial.replace(file)
+    positions = np.array([np.load(file) for file in files])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
 
@@ -225,6 +248,15 @@ def window_estimate(
     """
     kt = run.molecule.kt
     sampled, cells, inefficiencies = reduced(run, series, frames)
+    independent = [int(sampled.counts[end]) for end in (0, -1)]
+    for state, count in zip(run.molecule.states, independent, strict=True):
+        if count < _INDEPENDENT:
+            log.warning(
+                "free energy: free dynamics of %s has only %d independent frames: its error may be larger than it "
+                "looks; take more --frames",
+                state.name,
+                count,
+            )
     solved = mbar(sampled)
     check_overlap(solved.overlap, series.names)
 
@@ -251,6 +283,7 @@ def window_estimate(
         "error": kt * float(errors[-1]),
         "asymptotic_error": kt * float(solved.errors[-1]),
         "frames": int(sampled.counts.sum()),
+        "independent_frames_of_states": independent,
         "least_overlap": float(np.diagonal(solved.overlap, 1).min()),
         "profile": rows,
     }
@@ -319,15 +352,15 @@ def annealing_estimate(
 
 
 def replica_estimate(run: RunContext, rng: np.random.Generator) -> dict[str, Any] | None:
-    """ΔF(A→B) from the run's replica exchange at the dynamics' temperature; None if it has none.
+    """ΔF(A→B) from the run's replica exchange at the dynamics' temperature; None if it is not there.
 
     All temperatures count, with MBAR weights; the error is that of a bootstrap over blocks of time, the same for all
     temperatures.
     """
     settings = run.settings.samples
-    if not isinstance(settings, ReplicaExchangeSettings):
-        return None
     paths = sorted((run.output / "samples").glob("replica_*.h5"))
+    if not isinstance(settings, ReplicaExchangeSettings) or len(paths) != len(settings.temperatures):
+        return None
     in_a, in_b, energies, blocks = [], [], [], []
     for path in paths:
         with mdtraj.formats.HDF5TrajectoryFile(str(path)) as file:

@@ -174,7 +174,7 @@ def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
         ({"move": "sideways"}, ConfigError, "--move must be one_way or two_way"),
         ({"selection": "best"}, ConfigError, "--selection must be uniform or committor"),
         ({"chains": 50}, ConfigError, "50 chains need as many reactive trajectories"),
-        ({"resume": True}, OutputError, "no path sampling to resume"),
+        ({"resume": True}, OutputError, "holds nothing to resume"),
         ({"resume": True, "overwrite": True}, OutputError, "exclude each other"),
     ],
 )
@@ -186,7 +186,7 @@ def test_refusals_leave_no_trace(run, options, error, message):
 
 def test_other_settings_do_not_resume(run):
     sample_paths(run, moves=1, chains=2)
-    with pytest.raises(OutputError, match="was begun with move = two_way"):
+    with pytest.raises(OutputError, match="was begun with move two_way, not one_way"):
         sample_paths(run, moves=2, chains=2, move="one_way", resume=True)
     with pytest.raises(OutputError, match="is there already"):
         sample_paths(run, moves=2, chains=2)

@@ -7,7 +7,14 @@ from spacetime_tps.config_files import load_settings
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.resources import find_system
 from spacetime_tps.stages.context import report_path
-from spacetime_tps.stages.finished import check_curve, check_options, check_room, open_molecule_run
+from spacetime_tps.stages.finished import (
+    begun_folder,
+    check_curve,
+    check_options,
+    check_request,
+    check_room,
+    open_molecule_run,
+)
 
 
 def begun(folder, system):
@@ -50,3 +57,33 @@ def test_numbers_and_room(tmp_path):
     check_room(tmp_path, overwrite=True)
     with pytest.raises(OutputError, match="is there already; take --overwrite"):
         check_room(tmp_path, overwrite=False)
+
+
+def test_requests_are_resumed_and_not_mixed(tmp_path):
+    folder, request = tmp_path / "job", {"moves": 3, "seed": 1}
+    check_request(folder, request, resume=False, overwrite=False)
+    with pytest.raises(OutputError, match="holds nothing to resume"):
+        check_request(folder, request, resume=True, overwrite=False)
+    with begun_folder(folder, request) as partial:
+        (partial / "first.txt").write_text("first")
+    assert sorted(path.name for path in folder.iterdir()) == ["first.txt", "request.json"]
+    check_request(folder, request, resume=True, overwrite=False)
+    check_request(folder, request, resume=False, overwrite=True)
+    with pytest.raises(OutputError, match="take --resume to go on with it, or --overwrite"):
+        check_request(folder, request, resume=False, overwrite=False)
+    with pytest.raises(OutputError, match="was begun with moves 3, not 4"):
+        check_request(folder, request | {"moves": 4}, resume=True, overwrite=False)
+    with pytest.raises(OutputError, match="exclude each other"):
+        check_request(folder, request, resume=True, overwrite=True)
+
+
+def test_what_fails_while_it_begins_replaces_nothing(tmp_path):
+    folder = tmp_path / "job"
+    with begun_folder(folder, {"seed": 1}) as partial:
+        (partial / "kept.txt").write_text("kept")
+    with pytest.raises(OSError), begun_folder(folder, {"seed": 2}):
+        raise OSError("disk full")
+    assert (folder / "kept.txt").is_file() and '"seed": 1' in (folder / "request.json").read_text()
+    with begun_folder(folder, {"seed": 2}):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["request.json"]
