@@ -7,11 +7,12 @@ each of which can be measured alone; what FILE holds of the others is kept:
 - schedules: where annealed paths spend their steps (``dynamics_schedules.py``)
 - committor: frames that the committor model calls one half (``dynamics_committor.py``)
 - decorrelation: what a hundred decorrelated paths cost (``dynamics_decorrelation.py``)
-- free_energy: spacings of windows at equal cost (``dynamics_free_energy.py``)
+- free_energy: spacings of windows at equal cost, and a long replica exchange (``dynamics_free_energy.py``; the first
+  time half an hour more)
 - ensemble: path ensembles against long plain dynamics (``dynamics_ensemble.py``); of the first seed alone
 
 Usage: ``python scripts/benchmark_dynamics.py --json FILE [--seeds 0,1,2] [--sections shooting,committor]
-[--output runs/dynamics] [--reference RUN]``
+[--output runs/dynamics]``
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ def main_job(output: Path, seed: int) -> Path:
     return folder
 
 
-def measure(name: str, output: Path, seeds: list[int], reference: Path | None) -> list[dict[str, Any]]:
+def measure(name: str, output: Path, seeds: list[int]) -> list[dict[str, Any]]:
     """Figures of a section, for each seed."""
     if name == "ensemble":
         return [dynamics_ensemble.section(seeds[0])]
     runs = {seed: main_job(output, seed) for seed in seeds}
     if name == "free_energy":
-        return [dynamics_free_energy.section(runs[seed], seed, reference=reference) for seed in seeds]
+        reference = {"reference": dynamics_free_energy.reference(output / "reference")}
+        return [reference | dynamics_free_energy.section(runs[seed], seed) for seed in seeds]
     module = {
         "shooting": dynamics_shooting,
         "schedules": dynamics_schedules,
@@ -82,12 +84,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--sections", type=one_of(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=Path("runs/dynamics"), help="where the main job's runs are kept")
-    parser.add_argument("--reference", type=Path, help="a run whose longer replica exchange judges free energies")
     arguments = parser.parse_args()
     configure_logging()
     for name in arguments.sections:
         print(f"\n## {name}\n")
-        contents = measure(name, arguments.output, arguments.seeds, arguments.reference)
+        contents = measure(name, arguments.output, arguments.seeds)
         write_section(arguments.json, name, contents)
         show(name, contents)
 

@@ -1,21 +1,30 @@
 """Which spacing of windows gives the best ΔF at equal cost: by Fisher-Rao length, by distance, or a straight line.
 
-From a finished run of the main job with replica exchange, which is the reference (or a longer one, given by its run).
-Each spacing is repeated with other seeds; the spread of the repeats is the error that counts.
+From a finished run of the main job. Each spacing is repeated with other seeds; the spread of the repeats is the error
+that counts. The reference is a replica exchange of its own, long enough to cross between the states often: states are
+as rare as one crossing in about 200 ps in the ladder of the main job, whose own estimate stands in its rows.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from dynamics_schedules import opened
 
+from spacetime_tps.config import ReplicaExchangeSettings, RunSettings
+from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.friction import uniform
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
+from spacetime_tps.resources import find_system
+from spacetime_tps.stages.context import RunContext, make_coordinates
 from spacetime_tps.stages.free_energies import (
     annealing_estimate,
     equilibrium_ends,
@@ -27,6 +36,7 @@ from spacetime_tps.stages.free_energies import (
 )
 from spacetime_tps.stages.geodesics import load_geodesic
 from spacetime_tps.stages.paths import straight_line
+from spacetime_tps.stages.samples import make_samples
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,49 @@ class Effort:
 
 
 EFFORT = Effort()
+LADDER = ("300 K", "405 K", "548 K", "740 K", "1000 K", "1350 K", "1800 K")
+LENGTH = "15 ns"
 
 
-def section(output: Path, seed: int, effort: Effort = EFFORT, reference: Path | None = None) -> dict[str, Any]:
-    """A row for each spacing and repeat.
+def reference(folder: Path, length: str = LENGTH, seed: int = 0) -> dict[str, Any]:
+    """ΔF by a long replica exchange, 105 million evaluations; its samples are kept in ``folder`` and found again.
+
+    Parameters
+    ----------
+    folder : Path
+    length : str
+        Of each replica.
+    seed : int
+    """
+    torch.set_num_threads(1)
+    settings = load_settings(find_system("alanine_dipeptide"))
+    assert isinstance(settings, RunSettings)
+    exchange = ReplicaExchangeSettings(
+        method="replica_exchange",
+        temperatures=LADDER,
+        length=length,
+        exchange_interval="0.25 ps",
+        frame_interval="1 ps",
+        discard="20 ps",
+        model_temperature="1000 K",
+    )
+    settings = settings.model_copy(update={"samples": exchange})
+    molecule = MolecularSystem.from_settings(settings.system)
+    coordinates = make_coordinates(settings, molecule)
+    with WorkerPool(Engine.for_system(molecule, coordinates.atoms)) as pool:
+        run = RunContext(settings, molecule, coordinates, folder, pool, np.random.SeedSequence([seed, *b"reference"]))
+        finished = folder / "samples.json"
+        if not finished.is_file():
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
+            report = make_samples(run)
+            finished.write_text(json.dumps({"evaluations": report.evaluations, **report.results}) + "\n")
+        estimate = replica_estimate(run, np.random.default_rng(seed))
+    assert estimate is not None
+    return estimate | json.loads(finished.read_text())
+
+
+def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
+    """A row for each spacing and repeat, and what the run's own replica exchange says.
 
     Parameters
     ----------
@@ -51,13 +100,10 @@ def section(output: Path, seed: int, effort: Effort = EFFORT, reference: Path | 
         Folder of a finished run of the main job; nothing is written into it.
     seed : int
     effort : Effort
-    reference : Path, optional
-        Run of the same system whose replica exchange is the reference.
     """
-    with opened(reference or output, seed) as run:
-        by_exchange = replica_estimate(run, np.random.default_rng(seed))
     rows: list[dict[str, Any]] = []
     with opened(output, seed) as run:
+        by_exchange = replica_estimate(run, np.random.default_rng(seed))
         geodesic = load_geodesic(output, "low_variance")
         if geodesic is None:
             raise SystemExit(f"{output} has no low-variance geodesic")
@@ -92,9 +138,9 @@ def section(output: Path, seed: int, effort: Effort = EFFORT, reference: Path | 
 
 def print_tables(content: dict[str, Any]) -> None:
     """A line for each spacing: mean over repeats, their spread, and the errors that each claims."""
-    reference = content["replica_exchange"]
-    if reference is not None:
-        print(f"replica exchange: {reference['value']:.2f} ± {reference['error']:.2f} kJ/mol\n")
+    for name, estimate in (("reference", content["reference"]), ("the run's own", content["replica_exchange"])):
+        if estimate is not None:
+            print(f"replica exchange, {name}: {estimate['value']:.2f} ± {estimate['error']:.2f} kJ/mol\n")
     print("| spacing | evaluations | ΔF, windows | spread | bootstrap error | ΔF, annealing | spread | least overlap |")
     print("|---|---|---|---|---|---|---|---|")
     for name in dict.fromkeys(row["spacing"] for row in content["rows"]):
