@@ -1,14 +1,16 @@
 """Which spacing of windows gives the best ΔF at equal cost: by Fisher-Rao length, by distance, or a straight line.
 
-From a finished run of the main job. Each spacing is repeated with other seeds; the spread of the repeats is the error
-that counts. The reference is a replica exchange of its own, long enough to cross between the states often: states are
-as rare as one crossing in about 200 ps in the ladder of the main job, whose own estimate stands in its rows.
+From a finished run of the main job, for which the job of ``spacetime-tps free-energy`` is done once. What lies between
+the free states and the ends of a curve is the same for all spacings, so these are compared between the ends alone; each
+is repeated with other seeds, and the spread of the repeats is the error that counts. The reference is a replica
+exchange of its own: that of the main job, long enough for a denoiser, crosses too seldom between the states to know ΔF.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,8 +19,11 @@ import numpy as np
 import torch
 from dynamics_schedules import opened
 
+from spacetime_tps import free_energies
+from spacetime_tps.analysis.free_energy import check_overlap, mbar
 from spacetime_tps.config import ReplicaExchangeSettings, RunSettings
 from spacetime_tps.config_files import load_settings
+from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
@@ -29,10 +34,10 @@ from spacetime_tps.stages.free_energies import (
     annealing_estimate,
     equilibrium_ends,
     make_series,
+    reduced,
     replica_estimate,
     sample_series,
     stiffened,
-    window_estimate,
 )
 from spacetime_tps.stages.geodesics import load_geodesic
 from spacetime_tps.stages.paths import straight_line
@@ -41,12 +46,16 @@ from spacetime_tps.stages.samples import make_samples
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: windows on the curve, frames of each chain in each, annealed paths each way, repeats."""
+    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing.
+
+    ``job`` is what the job of ``spacetime-tps free-energy`` is asked for besides.
+    """
 
     windows: int = 16
     frames: int = 40
     paths: int = 32
-    repeats: int = 4
+    repeats: int = 6
+    job: Mapping[str, int] = field(default_factory=dict)
 
 
 EFFORT = Effort()
@@ -92,21 +101,20 @@ def reference(folder: Path, length: str = LENGTH, seed: int = 0) -> dict[str, An
 
 
 def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
-    """A row for each spacing and repeat, and what the run's own replica exchange says.
+    """The job's estimates of ΔF(A→B), and a row for each spacing and repeat of ΔF between the ends of the curve.
 
     Parameters
     ----------
     output : Path
-        Folder of a finished run of the main job; nothing is written into it.
+        Folder of a finished run of the main job; ``free_energy/`` is written into it.
     seed : int
     effort : Effort
     """
+    job = free_energies(output, seed=seed, overwrite=True, **effort.job)
     rows: list[dict[str, Any]] = []
     with opened(output, seed) as run:
-        by_exchange = replica_estimate(run, np.random.default_rng(seed))
         geodesic = load_geodesic(output, "low_variance")
-        if geodesic is None:
-            raise SystemExit(f"{output} has no low-variance geodesic")
+        assert geodesic is not None  # the job has used it
         stiff = stiffened(run, geodesic.schedule)
         curves = {
             "geodesic, Fisher-Rao": stiff,
@@ -114,44 +122,67 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
             "straight line": straight_line(run, float(np.exp(stiff.log_snr[0]))),
         }
         for name, schedule in curves.items():
-            series = make_series(schedule, effort.windows)
-            for repeat, repeat_seed in enumerate(np.random.SeedSequence([seed, len(name)]).spawn(effort.repeats)):
-                window_seed, bootstrap_seed, path_seed = repeat_seed.spawn(3)
+            for repeat, repeat_seed in enumerate(np.random.SeedSequence([seed, *name.encode()]).spawn(effort.repeats)):
                 row: dict[str, Any] = {"spacing": name, "repeat": repeat}
                 rows.append(row)
                 try:
-                    with TemporaryDirectory() as folder:
-                        frames = sample_series(
-                            run, series, effort.frames, window_seed, f"{name}, {repeat}", Path(folder)
-                        )
-                    row["evaluations"] = frames.evaluations
-                    by_windows, ends, _ = window_estimate(run, series, frames, bootstrap_seed)
-                    row["windows"] = {key: value for key, value in by_windows.items() if key != "profile"}
-                    starts = equilibrium_ends(series, frames)
-                    row["annealing"], row["annealing_evaluations"] = annealing_estimate(
-                        run, schedule, starts, ends, effort.paths, path_seed
-                    )
+                    row |= between_ends(run, schedule, effort, repeat_seed, f"{name}, {repeat}")
                 except DynamicsError as error:
                     row["failure"] = str(error)
-    return {"seed": seed, "replica_exchange": by_exchange, "rows": rows}
+    return {"seed": seed, "job": job, "rows": rows}
+
+
+def between_ends(
+    run: RunContext, schedule: RestraintSchedule, effort: Effort, seed: np.random.SeedSequence, name: str
+) -> dict[str, Any]:
+    """ΔF between the ends of a curve by windows on it, and by annealing from their ends, in kJ/mol."""
+    kt = run.molecule.kt
+    window_seed, path_seed = seed.spawn(2)
+    series = make_series(schedule, effort.windows).windows
+    with TemporaryDirectory() as folder:
+        frames = sample_series(run, series, effort.frames, window_seed, name, Path(folder))
+    sampled, _, _ = reduced(run, series, frames)
+    solved = mbar(sampled)
+    check_overlap(solved.overlap, series.names)
+    nothing = {"value": 0.0, "error": 0.0}  # that leads from the curve's ends to the states
+    annealing, spent = annealing_estimate(
+        run, schedule, equilibrium_ends(series, frames), nothing, effort.paths, path_seed
+    )
+    return {
+        "value": kt * float(solved.values[-1]),
+        "error": kt * float(solved.errors[-1]),
+        "evaluations": frames.evaluations,
+        "least_overlap": float(np.diagonal(solved.overlap, 1).min()),
+        "annealing": annealing,
+        "annealing_evaluations": spent,
+    }
 
 
 def print_tables(content: dict[str, Any]) -> None:
-    """A line for each spacing: mean over repeats, their spread, and the errors that each claims."""
-    for name, estimate in (("reference", content["reference"]), ("the run's own", content["replica_exchange"])):
-        if estimate is not None:
-            print(f"replica exchange, {name}: {estimate['value']:.2f} ± {estimate['error']:.2f} kJ/mol\n")
-    print("| spacing | evaluations | ΔF, windows | spread | bootstrap error | ΔF, annealing | spread | least overlap |")
+    """ΔF by every method, and a line for each spacing: mean over repeats, their spread, and the error each claims."""
+    job, reference = content["job"], content["reference"]
+    print("| ΔF(A → B) | kJ/mol | evaluations |\n|---|---|---|")
+    evaluations = job["evaluations"]
+    estimates = [
+        ("windows, MBAR", job["windows"], evaluations["windows"]),
+        ("annealing, BAR", job["annealing"], evaluations["windows"] + evaluations["annealing"]),
+        ("replica exchange of the run", job["replica_exchange"], None),
+        ("replica exchange, reference", reference, reference["evaluations"]["sampling"]),
+    ]
+    for name, estimate, spent in estimates:
+        told = "" if estimate is None else f"{estimate['value']:.2f} ± {estimate['error']:.2f}"
+        print(f"| {name} | {told} | {'' if spent is None else format(spent, ',')} |")
+    print("\n| spacing | evaluations | ΔF of the ends, windows | spread | claimed | annealing | spread | overlap |")
     print("|---|---|---|---|---|---|---|---|")
     for name in dict.fromkeys(row["spacing"] for row in content["rows"]):
         rows = [row for row in content["rows"] if row["spacing"] == name]
-        done = [row for row in rows if "annealing" in row]
+        done = [row for row in rows if "failure" not in row]
         if len(done) < 2:
             print(f"| {name} |", f"{len(rows) - len(done)} of {len(rows)} failed: {rows[-1].get('failure')} |")
             continue
-        windows, annealing = (np.array([row[kind]["value"] for row in done]) for kind in ("windows", "annealing"))
-        claimed = np.sqrt(np.mean([row["windows"]["error"] ** 2 for row in done]))
-        overlap = min(row["windows"]["least_overlap"] for row in done)
+        windows, annealing = np.array([[row["value"], row["annealing"]["value"]] for row in done]).T
+        claimed = np.sqrt(np.mean([row["error"] ** 2 for row in done]))
+        overlap = min(row["least_overlap"] for row in done)
         cells = (f"{done[0]['evaluations']:,}", f"{windows.mean():.2f}", f"{windows.std(ddof=1):.2f}", f"{claimed:.2f}")
         cells += (f"{annealing.mean():.2f}", f"{annealing.std(ddof=1):.2f}", f"{overlap:.3f}")
         print(f"| {name} |", " | ".join(cells), "|")

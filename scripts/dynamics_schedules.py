@@ -47,8 +47,8 @@ class Effort:
         Before each path, ps.
     """
 
-    paths: int = 64
-    lengths: tuple[float, ...] = (1.024, 4.096)
+    paths: int = 128
+    lengths: tuple[float, ...] = (1.024,)
     equilibration: float = 0.5
 
 

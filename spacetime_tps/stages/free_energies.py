@@ -56,7 +56,7 @@ class Series:
     ----------
     centres : array, shape (ensembles, atoms, 3) or (ensembles, dihedrals, 2)
     log_snr : array, shape (ensembles,)
-        −∞ for the first and the last, which are the states.
+        −∞ for the first and the last if these are the free states.
     curve : slice
         The windows on the curve, its ends among them.
     progress : array, shape (windows,)
@@ -67,6 +67,12 @@ class Series:
     log_snr: FloatArray
     curve: slice
     progress: FloatArray
+
+    @property
+    def windows(self) -> Series:
+        """Those on the curve alone."""
+        alone = slice(0, len(self.progress))
+        return Series(self.centres[self.curve], self.log_snr[self.curve], alone, self.progress)
 
     @property
     def names(self) -> list[str]:
@@ -188,9 +194,13 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     chain, ensemble, _ = (index.ravel() for index in np.indices((chains, ensembles, count)))
     states = state_indices(run.molecule.states, flat)
     keep = np.ones(len(flat), dtype=bool)
-    for state, place in enumerate((0, ensembles - 1)):
+    bias = _bias(run, flat, series)
+    for state, place in ((0, 0), (1, ensembles - 1)):
+        if np.isfinite(series.log_snr[place]):
+            continue  # a series of windows alone
         here = ensemble == place
         keep &= ~here | (states == state)
+        bias[place] = np.where(states == state, 0.0, OUTSIDE)
         share = float((states[here] == state).mean())
         log.info("free dynamics of %s: %.0f %% of frames in it", run.molecule.states[state].name, 100 * share)
         if share < 0.05:
@@ -199,8 +209,6 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
                 f"{run.molecule.states[state].name} are: its boxes do not hold its basin, or its structure is not "
                 "stable; see system.states"
             )
-    bias = _bias(run, flat, series)
-    bias[0], bias[-1] = (np.where(states == state, 0.0, OUTSIDE) for state in (0, 1))
     kept: list[np.ndarray] = []
     inefficiencies = []
     for place in range(ensembles):
