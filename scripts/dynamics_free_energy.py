@@ -96,7 +96,8 @@ def reference(folder: Path, length: str = LENGTH, seed: int = 0) -> dict[str, An
             report = make_samples(run)
             finished.write_text(json.dumps({"evaluations": report.evaluations, **report.results}) + "\n")
         estimate = replica_estimate(run, np.random.default_rng(seed))
-    assert estimate is not None
+    if estimate is None:
+        raise SystemExit(f"{folder}: one of the states is never seen in {length}; take a longer reference")
     return estimate | json.loads(finished.read_text())
 
 

@@ -1,16 +1,11 @@
 """What the calibration job refuses, before any dynamics and without a trace in the folder."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from spacetime_tps.cli import app
-from spacetime_tps.config_files import load_settings
-from spacetime_tps.resources import find_system
 
 
 def refused(folder: Path, *arguments: str | Path) -> str:
@@ -21,23 +16,6 @@ def refused(folder: Path, *arguments: str | Path) -> str:
     assert "Traceback" not in result.output
     assert sorted(folder.rglob("*")) == before
     return result.output
-
-
-def begun(folder: Path, system: str) -> Path:
-    """Folder of a run of a shipped system that has not done anything yet."""
-    content = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
-    return folder
-
-
-@pytest.fixture
-def with_geodesics(tmp_path) -> Path:
-    """Folder of a run that has its geodesics, or so it says."""
-    for name in ("stages", "geodesics"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "stages" / "geodesics.json").write_text(json.dumps({"results": {}}))
-    np.savez(tmp_path / "geodesics" / "unconstrained.npz")
-    return begun(tmp_path, "alanine_dipeptide")
 
 
 def test_no_run(tmp_path):
@@ -56,22 +34,22 @@ def test_numbers(tmp_path, option, value, least):
     assert f"--{option} must be at least {least}, not {value}" in refused(tmp_path, f"--{option}", value)
 
 
-def test_surface(tmp_path):
-    assert "is a run on a model surface, where everything is exact" in refused(begun(tmp_path, "c_channel"))
+def test_surface(begun):
+    assert "is a run on a model surface, where everything is exact" in refused(begun("c_channel"))
 
 
-def test_unfinished_run(tmp_path):
-    message = refused(begun(tmp_path, "alanine_dipeptide"))
+def test_unfinished_run(begun):
+    message = refused(begun())
     assert "has not finished its stage 'geodesics' yet; go on with it" in message
     assert "--resume" in message
 
 
-def test_unknown_curve(with_geodesics):
-    message = refused(with_geodesics)  # whose low-variance geodesic could not be solved
+def test_unknown_curve(with_geodesic):
+    message = refused(with_geodesic, "--curve", "region_avoiding")
     assert "--curve" in message
-    assert "has no geodesic 'low_variance'; it has unconstrained" in message
+    assert "has no geodesic 'region_avoiding'; it has low_variance" in message
 
 
-def test_earlier_calibration(with_geodesics):
-    (with_geodesics / "calibration").mkdir()
-    assert "take --overwrite to replace it" in refused(with_geodesics, "--curve", "unconstrained")
+def test_earlier_calibration(with_geodesic):
+    (with_geodesic / "calibration").mkdir()
+    assert "take --overwrite to replace it" in refused(with_geodesic)

@@ -6,34 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from spacetime_tps.cli import app
-from spacetime_tps.config_files import load_settings
-from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.free_energy_job import free_energies
-from spacetime_tps.resources import find_system
-from spacetime_tps.stages.context import make_coordinates
-
-
-def begun(folder: Path, system: str) -> Path:
-    """Folder of a run of a shipped system that has not done anything yet."""
-    content = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
-    return folder
-
-
-@pytest.fixture
-def with_geodesics(tmp_path) -> Path:
-    """Folder of a run that has its geodesics, or so it says."""
-    for name in ("stages", "geodesics"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "stages" / "geodesics.json").write_text(json.dumps({"results": {}}))
-    np.savez(tmp_path / "geodesics" / "unconstrained.npz")
-    return begun(tmp_path, "alanine_dipeptide")
 
 
 def refused(folder: Path, error: type[Exception], match: str, **arguments) -> None:
@@ -54,25 +32,25 @@ def test_numbers(tmp_path, name, value, least):
     refused(tmp_path, ConfigError, f"--{name} must be at least {least}, not {value}", **{name: value})
 
 
-def test_surface(tmp_path):
-    refused(begun(tmp_path, "c_channel"), OutputError, "is a run on a model surface")
+def test_surface(begun):
+    refused(begun("c_channel"), OutputError, "is a run on a model surface")
 
 
-def test_no_geodesics_yet(tmp_path):
-    refused(begun(tmp_path, "alanine_dipeptide"), OutputError, "has not finished its stage 'geodesics' yet")
+def test_no_geodesics_yet(begun):
+    refused(begun(), OutputError, "has not finished its stage 'geodesics' yet")
 
 
-def test_no_such_curve(with_geodesics):
-    refused(with_geodesics, ConfigError, "has no geodesic 'low_variance'; it has unconstrained")
+def test_no_such_curve(with_geodesic):
+    refused(with_geodesic, ConfigError, "has no geodesic 'unconstrained'; it has low_variance", curve="unconstrained")
 
 
-def test_free_energies_that_are_there(with_geodesics):
-    (with_geodesics / "free_energy").mkdir()
-    refused(with_geodesics, OutputError, "is there already; take --resume", curve="unconstrained")
+def test_free_energies_that_are_there(with_geodesic):
+    (with_geodesic / "free_energy").mkdir()
+    refused(with_geodesic, OutputError, "is there already; take --resume")
 
 
-def test_nothing_to_resume(with_geodesics):
-    refused(with_geodesics, OutputError, "holds nothing to resume", curve="unconstrained", resume=True)
+def test_nothing_to_resume(with_geodesic):
+    refused(with_geodesic, OutputError, "holds nothing to resume", resume=True)
 
 
 @pytest.fixture
@@ -85,25 +63,10 @@ def short(monkeypatch):
 ASKED = {"windows": 12, "frames": 10, "paths": 2}
 
 
-@pytest.fixture
-def run(with_geodesics) -> Path:
-    """Folder of a run whose geodesic is the straight line between the structures."""
-    molecule = MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)
-    settings = load_settings(find_system("alanine_dipeptide"))
-    coordinates = make_coordinates(settings, molecule)
-    a, b = (coordinates.superpose(molecule.structures[name][None])[0] for name in ("c5", "c7ax"))
-    share = np.linspace(0, 1, 65)[:, None, None]
-    y = ((1 - share) * a + share * b)[:, list(coordinates.atoms)]
-    np.savez(
-        with_geodesics / "geodesics" / "low_variance.npz", y=y, mean=y, log_snr=np.full(65, 6.5), variance=np.ones(65)
-    )
-    return with_geodesics
-
-
-def test_files_and_interruption(run, short):
+def test_files_and_interruption(with_geodesic, short):
     """Ctrl-C after three chains, then --resume, ends like a job that was not interrupted, by one process or by two."""
-    whole = free_energies(run, **ASKED, workers=2)
-    folder = run / "free_energy"
+    whole = free_energies(with_geodesic, **ASKED, workers=2)
+    folder = with_geodesic / "free_energy"
     assert json.loads((folder / "free_energy.json").read_text()) == whole
     with (folder / "profile.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(whole["windows"]["profile"]) == 12
@@ -119,8 +82,10 @@ def test_files_and_interruption(run, short):
 
     for file in [*folder.glob("chain_[3-7].npy"), folder / "free_energy.json"]:
         file.unlink()
-    result = CliRunner().invoke(app, ["free-energy", str(run), "--windows", "12", "--frames", "10", "--paths", "2"])
+    result = CliRunner().invoke(
+        app, ["free-energy", str(with_geodesic), "--windows", "12", "--frames", "10", "--paths", "2"]
+    )
     assert result.exit_code == 1 and "--resume" in result.output
-    assert free_energies(run, **ASKED, resume=True, workers=1) == whole
+    assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
-        free_energies(run, **(ASKED | {"frames": 20}), resume=True)
+        free_energies(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

@@ -1,11 +1,8 @@
 """What jobs that follow a run refuse."""
 
 import pytest
-import yaml
 
-from spacetime_tps.config_files import load_settings
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.resources import find_system
 from spacetime_tps.stages.context import report_path
 from spacetime_tps.stages.finished import (
     begun_folder,
@@ -17,14 +14,8 @@ from spacetime_tps.stages.finished import (
 )
 
 
-def begun(folder, system):
-    settings = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings | {"seed": 7, "versions": {}}))
-    return folder
-
-
-def test_a_run_must_have_come_so_far(tmp_path):
-    run = begun(tmp_path, "alanine_dipeptide")
+def test_a_run_must_have_come_so_far(begun):
+    run = begun()
     assert open_molecule_run(run)[1] == 7
     with pytest.raises(OutputError, match=r"has not finished its stage 'samples' yet; go on with it by .*--resume"):
         open_molecule_run(run, "samples")
@@ -34,9 +25,9 @@ def test_a_run_must_have_come_so_far(tmp_path):
     assert settings.system.name == "alanine_dipeptide"
 
 
-def test_surfaces_are_refused(tmp_path):
+def test_surfaces_are_refused(begun):
     with pytest.raises(OutputError, match="is a run on a model surface"):
-        open_molecule_run(begun(tmp_path, "c_channel"))
+        open_molecule_run(begun("c_channel"))
 
 
 def test_curves_are_named(tmp_path):
