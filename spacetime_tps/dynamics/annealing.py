@@ -138,19 +138,19 @@ def anneal(task: AnnealingTask) -> TransitionPath:
     """Restrained Langevin dynamics while the restraint moves along its schedule, in a worker.
 
     Before each step the restraint is at the spacetime point of that time. Energies at every step come out of the
-    step's own force evaluation; the work needs the restraint's alone besides, before each of its moves. A simulation
-    that breaks down ends the path and says where.
+    step's own force evaluation; the work needs the restraint's alone besides, after each step. A simulation that breaks
+    down ends the path and says where.
     """
-    context, restraint = start_restrained(task.positions, task.temperature, task.seed)
+    context, restraint = start_restrained(task.positions, task.temperature, task.seed, "annealing")
     integrator = context.getIntegrator()
-    potential = _global_variable(integrator, "potential")
-    restraining = _global_variable(integrator, "restraint")
+    names = ("potential", "restraint", "restraint_after")
+    potential, restraining, restraining_after = (_global_variable(integrator, name) for name in names)
     configurations: list[tuple[FloatArray, FloatArray]] = []
     scalars: list[tuple[float, ...]] = []
     highest, work, failure = -np.inf, 0.0, None
     step = 0
     for step in range(task.steps + 1):
-        before = restraint_energy(context) if step else 0.0
+        before = integrator.getGlobalVariable(restraining_after)
         centres, log_snr = task.schedule.at(step / task.steps)
         restraint.update(context, centres, float(np.exp(log_snr)))
         try:

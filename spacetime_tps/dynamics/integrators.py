@@ -18,7 +18,8 @@ def annealing_integrator(
     """Leapfrog-middle Langevin dynamics that records the energies of the positions each step starts from.
 
     The global variables ``potential`` and ``restraint`` (kJ/mol) hold the energies of the two force groups; they come
-    out of the step's only force evaluation. Scheme: Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
+    out of the step's only force evaluation. ``restraint_after`` is that of the restraint at the positions the step ends
+    with; the molecule's own forces are not evaluated for it. Scheme: Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ def annealing_integrator(
     integrator = _langevin(temperature, friction, time_step)
     integrator.addGlobalVariable("potential", 0)
     integrator.addGlobalVariable("restraint", 0)
+    integrator.addGlobalVariable("restraint_after", 0)
     integrator.addUpdateContextState()
     integrator.addComputeGlobal("potential", f"energy{PHYSICAL}")
     integrator.addComputeGlobal("restraint", f"energy{RESTRAINT}")
@@ -42,6 +44,7 @@ def annealing_integrator(
     integrator.addComputePerDof("x", "x + 0.5*dt*v")
     if constraints:
         _constrain_positions(integrator, "dt")
+    integrator.addComputeGlobal("restraint_after", f"energy{RESTRAINT}")
     return integrator
 
 

@@ -29,7 +29,7 @@ from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Purpose = Literal["sampling", "annealing", "shooting"]
+Purpose = Literal["sampling", "restrained", "annealing", "shooting"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,15 @@ class Engine:
         )
 
     def context(self, purpose: Purpose) -> tuple[openmm.Context, Restraint | None]:
-        """A new context; the restraint is there for annealing only."""
+        """A new context, with the restraint where it is for annealing or for dynamics at one spacetime point."""
         system = openmm.XmlSerializer.deserialize(self.system_xml)
         restraint = None
         arguments = (self.temperature, self.friction, self.time_step)
         constraints = system.getNumConstraints() > 0
-        if purpose == "annealing":
+        if purpose in ("restrained", "annealing"):
             restraint = make_restraint(self.restrained_atoms, self.kt, self.periodic)
             system.addForce(restraint.force)
+        if purpose == "annealing":
             integrator = annealing_integrator(*arguments, constraints)
         elif purpose == "shooting":
             integrator = shooting_integrator(*arguments, constraints)
@@ -122,15 +123,25 @@ def maxwell_boltzmann(context: openmm.Context, temperature: float, rng: np.rando
 
 
 def start_restrained(
-    positions: FloatArray, temperature: float, seed: np.random.SeedSequence
+    positions: FloatArray,
+    temperature: float,
+    seed: np.random.SeedSequence,
+    purpose: Literal["restrained", "annealing"] = "restrained",
 ) -> tuple[openmm.Context, Restraint]:
-    """The restrained context at positions (atoms, 3) in nm, with fresh velocities and thermostat at a temperature."""
+    """A restrained context at positions (atoms, 3) in nm, with fresh velocities and thermostat at a temperature.
+
+    The one for annealing records energies at every step, which takes time.
+    """
     dynamics_seed, velocity_seed = seed.spawn(2)
-    context, restraint = seeded_context("annealing", openmm_seed(dynamics_seed))
+    context, restraint = seeded_context(purpose, openmm_seed(dynamics_seed))
     assert restraint is not None
     context.setPositions(positions)
     maxwell_boltzmann(context, temperature, np.random.default_rng(velocity_seed))
-    set_temperature(context.getIntegrator(), temperature)
+    integrator = context.getIntegrator()
+    if purpose == "annealing":
+        set_temperature(integrator, temperature)
+    else:
+        integrator.setTemperature(temperature)
     return context, restraint
 
 
