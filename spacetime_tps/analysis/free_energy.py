@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import i0e, logsumexp
 
+from spacetime_tps.coordinates import CartesianCoordinates, Coordinates
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.states import FloatArray
 
@@ -70,6 +71,26 @@ def restraint_bias(x: FloatArray, centres: FloatArray, log_snr: FloatArray) -> F
             translations = 1.5 * np.log(2 * np.pi / (snr * len(y)))
             bias[row] = 0.5 * snr * (size + (y**2).sum()) - rotations - translations
     return bias
+
+
+def restraint_energies(
+    coordinates: Coordinates, positions: FloatArray, centres: FloatArray, log_snr: FloatArray
+) -> FloatArray:
+    """Reduced energies (windows, frames), in kT, of restraints on frames however these are turned.
+
+    Parameters
+    ----------
+    coordinates : Coordinates
+    positions : array, shape (frames, atoms, 3)
+        nm.
+    centres : array, shape (windows, atoms, 3) or (windows, dihedrals, 2)
+        Of the restraints.
+    log_snr : array, shape (windows,)
+    """
+    if isinstance(coordinates, CartesianCoordinates):
+        return restraint_bias(positions[:, list(coordinates.atoms)], centres, log_snr)
+    x, y = coordinates.encode(positions), centres.reshape(len(centres), -1)
+    return np.array([0.5 * np.exp(at) * ((x - to) ** 2).sum(axis=1) for to, at in zip(y, log_snr, strict=True)])
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from spacetime_tps.analysis.free_energy import (
     difference_of_states,
     mbar,
     profile,
-    restraint_bias,
+    restraint_energies,
     uncorrelated,
 )
 from spacetime_tps.config import ReplicaExchangeSettings
-from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.chains import ChainTask, sample_chain
 from spacetime_tps.errors import DynamicsError
@@ -77,9 +76,8 @@ class Series:
     @property
     def names(self) -> list[str]:
         """Of the ensembles, for messages."""
-        last = len(self.log_snr) - 1
         return [
-            "state A" if index == 0 else "state B" if index == last else f"window {index} (log SNR {log_snr:.2f})"
+            f"window {index} (log SNR {log_snr:.2f})" if np.isfinite(log_snr) else f"state {'B' if index else 'A'}"
             for index, log_snr in enumerate(self.log_snr)
         ]
 
@@ -194,7 +192,7 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     chain, ensemble, _ = (index.ravel() for index in np.indices((chains, ensembles, count)))
     states = state_indices(run.molecule.states, flat)
     keep = np.ones(len(flat), dtype=bool)
-    bias = _bias(run, flat, series)
+    bias = restraint_energies(run.coordinates, flat, series.centres, series.log_snr)
     for state, place in ((0, 0), (1, ensembles - 1)):
         if np.isfinite(series.log_snr[place]):
             continue  # a series of windows alone
@@ -227,13 +225,6 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
 def _on_curve(series: Series, frames: SeriesFrames) -> FloatArray:
     """Positions (windows, CHAINS, frames, atoms, 3)."""
     return frames.positions[:, series.curve].swapaxes(0, 1)
-
-
-def _bias(run: RunContext, positions: FloatArray, series: Series) -> FloatArray:
-    if isinstance(run.coordinates, CartesianCoordinates):
-        return restraint_bias(positions[:, list(run.coordinates.atoms)], series.centres, series.log_snr)
-    y = series.centres.reshape(len(series.centres), -1)
-    return np.asarray(-np.exp(series.log_snr)[:, None] * (y @ run.coordinates.encode(positions).T))
 
 
 def window_estimate(

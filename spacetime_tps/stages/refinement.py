@@ -15,8 +15,9 @@ import torch
 
 from spacetime_tps.analysis.calibration import sampled_curve
 from spacetime_tps.analysis.ensembles import effective_size
+from spacetime_tps.analysis.free_energy import restraint_energies
 from spacetime_tps.config_denoiser import MixtureSettings
-from spacetime_tps.coordinates import CartesianCoordinates, Coordinates
+from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
 from spacetime_tps.progress import log
 from spacetime_tps.spacetime import Points
@@ -96,37 +97,14 @@ def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordi
         positions.append(windows.positions.reshape(-1, *windows.positions.shape[3:]))
         counts += [chains * frames] * len(points)
     together = np.concatenate(positions)
-    bias = [np.zeros((1, len(together))), *(restraint_energies(coordinates, together, at) for _, at in rounds)]
+    bias = [np.zeros((1, len(together)))]
+    for _, at in rounds:
+        centres = coordinates.decode(at.y.numpy())
+        bias.append(restraint_energies(coordinates, together, centres, at.log_snr.numpy()))
     weights = MBAR(np.concatenate(bias), np.array(counts), solver_protocol=_SOLVER).weights()[:, 0]
     chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
     new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)
     return TrainingSet(together, weights / weights.sum(), np.concatenate([training.source[kept], new]))
-
-
-def restraint_energies(coordinates: Coordinates, positions: FloatArray, points: Points) -> FloatArray:
-    """Reduced energies, in kT, of restraints acting on frames however these are turned, shape (points, frames).
-
-    For positions it is −log ∫ dR exp(−SNR/2 |Rx − y|²) to second order about the best rotation.
-
-    Parameters
-    ----------
-    coordinates : Coordinates
-    positions : array, shape (frames, atoms, 3)
-        nm.
-    points : Points
-    """
-    if not isinstance(coordinates, CartesianCoordinates):
-        x = coordinates.encode(positions)
-        squares = ((x - points.y.numpy()[:, None]) ** 2).sum(-1)
-        return np.asarray(0.5 * points.snr.numpy()[:, None] * squares)
-    rows = []
-    for centre, snr in zip(coordinates.decode(points.y.numpy()), points.snr.numpy(), strict=True):
-        turned = CartesianCoordinates(coordinates.atoms, centre).superpose(positions)[:, list(coordinates.atoms)]
-        overlap = np.einsum("fni,nj->fij", turned, centre)  # symmetric, for the rotation is the best
-        inertia = np.trace(overlap, axis1=1, axis2=2)[:, None, None] * np.eye(3) - overlap
-        _, log_inertia = np.linalg.slogdet(inertia)
-        rows.append(0.5 * snr * ((turned - centre) ** 2).sum((1, 2)) + 0.5 * log_inertia)
-    return np.array(rows)
 
 
 def _evenly_by_weight(weights: FloatArray) -> np.ndarray:

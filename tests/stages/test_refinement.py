@@ -13,7 +13,7 @@ from spacetime_tps.stages.samples import TrainingSet
 from spacetime_tps.stages.windows import Windows
 
 SNR = 4.0
-LATENT = SimpleNamespace(encode=lambda positions: positions[:, 0, :1])  # one coordinate, x of the first atom
+LATENT = SimpleNamespace(encode=lambda positions: positions[:, 0, :1], decode=lambda y: y)  # x of the first atom alone
 
 
 def windows(

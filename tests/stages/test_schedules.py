@@ -11,7 +11,7 @@ from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine
 from spacetime_tps.resources import find_system
 from spacetime_tps.stages.context import RunContext, make_coordinates
-from spacetime_tps.stages.free_energies import make_series, stiffened
+from spacetime_tps.stages.free_energies import frame_intervals, make_series, stiffened
 from spacetime_tps.stages.paths import straight_line
 from spacetime_tps.stages.schedules import WINDOWS, make_schedule, smooth
 
@@ -73,6 +73,27 @@ def test_a_series_leads_from_free_to_free(run):
     # at the weakest restraint the other end is 25 kT higher: with 10 kT windows of one state have jumped into the other
     square = ((curve.centres[0] - curve.centres[-1]) ** 2).sum()
     assert 0.5 * np.exp(ramp[0]) * square == pytest.approx(25.0)
+
+
+def test_frames_are_further_apart_where_restraints_are_weak(run):
+    """In inverse proportion to the spring constant, and no more than ten times as far as on the curve."""
+    series = make_series(straight_line(run, 5500.0), 7)
+    intervals = frame_intervals(series)
+    np.testing.assert_allclose(intervals[series.curve], 0.05)
+    np.testing.assert_allclose(intervals[[0, -1]], 0.5)
+    for ramp in (intervals[: series.curve.start + 1], intervals[series.curve.stop - 1 :][::-1]):
+        assert (np.diff(ramp) <= 0).all()
+    held = intervals < 0.499
+    np.testing.assert_allclose(intervals[held] * np.exp(series.log_snr[held]), 0.05 * 5500.0)
+    assert held.sum() > len(series.progress) + 2
+
+
+def test_windows_alone(run):
+    series = make_series(straight_line(run, 5500.0), 7)
+    alone = series.windows
+    np.testing.assert_array_equal(alone.centres, series.centres[series.curve])
+    assert np.isfinite(alone.log_snr).all()
+    assert series.names[0] == "state A" and series.names[-1] == "state B" and alone.names[0].startswith("window 0")
 
 
 def test_spring_constants_of_the_models_temperature(run):
