@@ -37,7 +37,7 @@ def free_energies(
     *,
     curve: str = "low_variance",
     windows: int = 24,
-    frames: int = 50,
+    frames: int = 100,
     paths: int = 32,
     seed: int | None = None,
     workers: int | None = None,

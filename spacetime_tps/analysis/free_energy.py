@@ -175,48 +175,51 @@ def mbar(sampled: Sampled) -> FreeEnergies:
     bias, counts = sampled.bias, sampled.counts
     solved = pymbar().MBAR(bias, counts, solver_protocol=_SOLVER)
     values = solved.f_k - solved.f_k[0]
+    log_weights = -logsumexp(values[:, None] - bias, b=counts[:, None], axis=0)
     return FreeEnergies(
         values,
         solved.compute_free_energy_differences()["dDelta_f"][0],
         solved.compute_overlap()["matrix"],
-        log_weights(sampled, values),
+        log_weights - logsumexp(log_weights),
     )
 
 
-def log_weights(sampled: Sampled, values: FloatArray) -> FloatArray:
-    """Weights (frames,) of all frames in q, normalised, from free energies (ensembles,) in kT."""
-    weights = -logsumexp(values[:, None] - sampled.bias, b=sampled.counts[:, None], axis=0)
-    return np.asarray(weights - logsumexp(weights))
-
-
-def profile(sampled: Sampled, values: FloatArray, cells: np.ndarray, count: int) -> FloatArray:
+def profile(log_weights: FloatArray, cells: np.ndarray, count: int) -> FloatArray:
     """−log of the population in q of each of ``count`` cells that frames (frames,) lie in, in kT; the lowest is 0."""
-    populations = np.bincount(cells, weights=np.exp(log_weights(sampled, values)), minlength=count)
+    populations = np.bincount(cells, weights=np.exp(log_weights), minlength=count)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(populations.max()) - np.log(populations))
 
 
-def near(sampled: Sampled, values: FloatArray) -> FloatArray:
-    """MBAR's free energies (ensembles,) by Newton's method from values near to them, as those of a similar sample.
+def resampled(sampled: Sampled, whole: FreeEnergies, times: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    """MBAR's free energies (ensembles,) and log weights (frames,) when frame n counts ``times[n]`` times.
 
-    Solves Σ_n p_kn = N_k with p_kn = N_k exp(f_k − u_kn)/Σ_j N_j exp(f_j − u_jn), a convex problem (Shirts & Chodera
-    2008, Appendix C); steps are limited to 2 kT.
+    Newton's method from the answer for all frames: it solves Σ_n times_n p_kn = N_k with
+    p_kn = N_k exp(f_k − u_kn)/Σ_j N_j exp(f_j − u_jn), a convex problem (Shirts & Chodera 2008, Appendix C); steps are
+    limited to 2 kT.
 
     Raises
     ------
     DynamicsError
         If it does not converge.
     """
-    counts, values = sampled.counts, values.copy()
+    log_terms = whole.values[:, None] - sampled.bias
+    scale = log_terms.max(axis=0)
+    terms = np.exp(log_terms - scale)
+    counts = np.bincount(sampled.ensemble, weights=times, minlength=len(terms))
+    change = np.zeros(len(terms))
     for _ in range(100):
-        log_terms = values[:, None] - sampled.bias + np.log(counts)[:, None]
-        shares = np.exp(log_terms - logsumexp(log_terms, axis=0))
-        totals = shares.sum(axis=1)
-        curvature = np.diag(totals) - shares @ shares.T
+        factors = counts * np.exp(change)
+        mixed = factors @ terms
+        shares = factors[:, None] * terms / mixed
+        totals = shares @ times
+        curvature = np.diag(totals) - (shares * times) @ shares.T
         step = np.linalg.lstsq(curvature[1:, 1:], (counts - totals)[1:])[0]
-        values[1:] += step.clip(-2.0, 2.0)
+        change[1:] += step.clip(-2.0, 2.0)
         if np.abs(step).max() < 1e-7:
-            return values
+            with np.errstate(divide="ignore"):
+                weights = np.log(times) - scale - np.log(mixed)
+            return whole.values + change, np.asarray(weights - logsumexp(weights))
     raise DynamicsError("free energy: MBAR does not converge on resampled chains; take more --frames")
 
 
@@ -262,18 +265,17 @@ def bootstrap(
     rng : numpy.random.Generator
     draws : int
     """
-    chains = np.unique(sampled.chain)
-    members = {chain: np.flatnonzero(sampled.chain == chain) for chain in chains}
+    chains, place = np.unique(sampled.chain, return_inverse=True)
+    ensembles = len(sampled.bias)
     results: list[FloatArray] = []
     profiles: list[FloatArray] = []
     while len(results) < draws:
-        frames = np.concatenate([members[chain] for chain in rng.choice(chains, len(chains))])
-        frames = frames[np.argsort(sampled.ensemble[frames], kind="stable")]
-        drawn = Sampled(sampled.bias[:, frames], sampled.ensemble[frames], sampled.chain[frames])
-        if (drawn.counts == 0).any():
+        times = np.bincount(rng.choice(len(chains), len(chains)), minlength=len(chains))[place]
+        if not np.bincount(sampled.ensemble, weights=times, minlength=ensembles).all():
             continue
-        results.append(near(drawn, whole.values))
-        profiles.append(profile(drawn, results[-1], cells[frames], count))
+        values, weights = resampled(sampled, whole, times)
+        results.append(values)
+        profiles.append(profile(weights, cells, count))
     known = np.where(np.isfinite(profiles), profiles, np.nan)
     seen = np.isfinite(known).sum(axis=0) > 1
     spread = np.full(count, np.nan)

@@ -261,7 +261,7 @@ def window_estimate(
 
     windows = len(series.progress)
     errors, cell_errors = bootstrap(sampled, solved, cells, windows, np.random.default_rng(seed))
-    along = profile(sampled, solved.values, cells, windows)
+    along = profile(solved.log_weights, cells, windows)
     rows = [
         {
             "progress": float(progress),

@@ -1,5 +1,7 @@
 """Free energies against closed forms: rotations, harmonic series, states, work, bootstrap; series that fall apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -14,8 +16,8 @@ from spacetime_tps.analysis.free_energy import (
     difference_of_states,
     log_rotation_integral,
     mbar,
-    near,
     profile,
+    resampled,
     restraint_bias,
     uncorrelated,
 )
@@ -91,11 +93,20 @@ def test_a_harmonic_series_and_its_errors():
     assert np.exp(solved.log_weights).sum() == pytest.approx(1)
 
 
-def test_from_nearby_values_to_the_same():
+def test_frames_that_count_several_times_are_several_frames():
+    """Also from a start that is a kT or so away."""
     sampled, _ = harmonic_series(50, 3)
-    solved = mbar(sampled).values
-    start = solved + np.append(0, np.random.default_rng(0).normal(size=5))
-    np.testing.assert_allclose(near(sampled, start), solved, atol=1e-5)
+    times = np.random.default_rng(0).integers(0, 4, len(sampled.chain))
+    repeated = Sampled(*(np.repeat(of, times, axis=-1) for of in (sampled.bias, sampled.ensemble, sampled.chain)))
+    whole, exact = mbar(sampled), mbar(repeated)
+    start = replace(whole, values=whole.values + np.append(0, np.random.default_rng(1).normal(size=5)))
+    for known in (whole, start):
+        values, log_weights = resampled(sampled, known, times)
+        np.testing.assert_allclose(values, exact.values, atol=1e-5)
+        np.testing.assert_allclose(
+            (np.exp(log_weights) / times.clip(1)).repeat(times), np.exp(exact.log_weights), atol=1e-7
+        )
+        assert not np.exp(log_weights[times == 0]).any()
 
 
 def test_a_part_of_a_series_is_a_series():
@@ -144,12 +155,12 @@ def test_bootstrap_over_chains_sees_that_they_differ():
 def test_profile_is_that_of_the_unbiased_ensemble():
     """Probabilities of N(0, 1) in cells that the series covers; 0.15 kT is more than three errors of each."""
     sampled, _ = harmonic_series(1500, 2)
-    values = mbar(sampled).values
+    solved = mbar(sampled)
     edges = np.array([-2.0, -1.0, 0.0, 1.0])
     # x from two of the biases
     third, fourth = np.sqrt(2 * sampled.bias[2:4] / np.array([[4.0], [3.0]]))  # |x + 1| and |x|
     frames = 0.5 * (third**2 - fourth**2 - 1)
-    found = profile(sampled, values, np.digitize(frames, edges), 6)
+    found = profile(solved.log_weights, np.digitize(frames, edges), 6)
     exact = -np.log(np.diff(norm.cdf([-np.inf, *edges, np.inf])))
     np.testing.assert_allclose(found[:5], exact - exact.min(), atol=0.15)
     assert np.isinf(found[5])
