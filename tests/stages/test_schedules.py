@@ -38,6 +38,8 @@ def test_friction_costs_windows_and_says_what_it_found(run):
     np.testing.assert_array_equal(made.schedule.centres, schedule.centres)
     np.testing.assert_array_equal(made.schedule.progress, again.schedule.progress)
     assert not np.allclose(made.schedule.progress, schedule.progress, atol=1e-3)
+    pieces = np.diff(made.schedule.progress) / np.diff(schedule.progress)
+    assert pieces.min() >= 0.5 and pieces.max() > 1.2  # half of the time is as it was
     rows = made.report["friction"]
     np.testing.assert_allclose([row["progress"] for row in rows], (np.arange(WINDOWS) + 0.5) / WINDOWS)
     for row in rows:  # when the schedule is there
