@@ -9,15 +9,13 @@ exchange of its own: that of the main job, long enough for a denoiser, crosses t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
-from dynamics_schedules import opened
+from dynamics_schedules import opened, started
 
 from spacetime_tps import free_energies
 from spacetime_tps.analysis.free_energy import check_overlap, mbar
@@ -25,11 +23,9 @@ from spacetime_tps.config import ReplicaExchangeSettings, RunSettings
 from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
-from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.resources import find_system
-from spacetime_tps.stages.context import RunContext, make_coordinates
+from spacetime_tps.stages.context import RunContext
 from spacetime_tps.stages.free_energies import (
     annealing_estimate,
     equilibrium_ends,
@@ -46,16 +42,12 @@ from spacetime_tps.stages.samples import make_samples
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing.
-
-    ``job`` is what the job of ``spacetime-tps free-energy`` is asked for besides.
-    """
+    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing."""
 
     windows: int = 16
     frames: int = 40
     paths: int = 32
     repeats: int = 6
-    job: Mapping[str, int] = field(default_factory=dict)
 
 
 EFFORT = Effort()
@@ -63,7 +55,7 @@ LADDER = ("300 K", "405 K", "548 K", "740 K", "1000 K", "1350 K", "1800 K")
 LENGTH = "15 ns"
 
 
-def reference(folder: Path, length: str = LENGTH, seed: int = 0) -> dict[str, Any]:
+def reference(folder: Path, length: str = LENGTH) -> dict[str, Any]:
     """ΔF by a long replica exchange, 105 million evaluations; its samples are kept in ``folder`` and found again.
 
     Parameters
@@ -71,9 +63,7 @@ def reference(folder: Path, length: str = LENGTH, seed: int = 0) -> dict[str, An
     folder : Path
     length : str
         Of each replica.
-    seed : int
     """
-    torch.set_num_threads(1)
     settings = load_settings(find_system("alanine_dipeptide"))
     assert isinstance(settings, RunSettings)
     exchange = ReplicaExchangeSettings(
@@ -86,16 +76,13 @@ def reference(folder: Path, length: str = LENGTH, seed: int = 0) -> dict[str, An
         model_temperature="1000 K",
     )
     settings = settings.model_copy(update={"samples": exchange})
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms)) as pool:
-        run = RunContext(settings, molecule, coordinates, folder, pool, np.random.SeedSequence([seed, *b"reference"]))
+    with started(settings, folder, [0, *b"reference"]) as run:
         finished = folder / "samples.json"
         if not finished.is_file():
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             report = make_samples(run)
             finished.write_text(json.dumps({"evaluations": report.evaluations, **report.results}) + "\n")
-        estimate = replica_estimate(run, np.random.default_rng(seed))
+        estimate = replica_estimate(run, np.random.default_rng(0))
     if estimate is None:
         raise SystemExit(f"{folder}: one of the states is never seen in {length}; take a longer reference")
     return estimate | json.loads(finished.read_text())
@@ -111,7 +98,7 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
     seed : int
     effort : Effort
     """
-    job = free_energies(output, seed=seed, overwrite=True, **effort.job)
+    job = free_energies(output, seed=seed, overwrite=True)
     rows: list[dict[str, Any]] = []
     with opened(output, seed) as run:
         geodesic = load_geodesic(output, "low_variance")

@@ -8,7 +8,7 @@ there. MaxEnergy and hits are those of the paths there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,13 @@ import torch
 
 from spacetime_tps.analysis.free_energy import bar
 from spacetime_tps.analysis.metrics import mean_sd
-from spacetime_tps.config_files import open_run
+from spacetime_tps.config import RunSettings
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.stages.annealed import annealing_steps, measure_paths, run_paths, works
 from spacetime_tps.stages.context import RunContext, make_coordinates
+from spacetime_tps.stages.finished import open_molecule_run
 from spacetime_tps.stages.free_energies import stiffened
 from spacetime_tps.stages.geodesics import load_geodesic
 from spacetime_tps.stages.paths import straight_line
@@ -56,14 +57,21 @@ EFFORT = Effort()
 
 
 @contextmanager
-def opened(output: Path, seed: int) -> Iterator[RunContext]:
-    """A finished run with workers."""
+def started(settings: RunSettings, output: Path, seed: int | Sequence[int]) -> Iterator[RunContext]:
+    """A run with workers, by its settings."""
     torch.set_num_threads(1)
-    settings, _ = open_run(output)
     molecule = MolecularSystem.from_settings(settings.system)
     coordinates = make_coordinates(settings, molecule)
     with WorkerPool(Engine.for_system(molecule, coordinates.atoms)) as pool:
         yield RunContext(settings, molecule, coordinates, output, pool, np.random.SeedSequence(seed))
+
+
+@contextmanager
+def opened(output: Path, seed: int) -> Iterator[RunContext]:
+    """A finished run with workers."""
+    settings, _ = open_molecule_run(output)
+    with started(settings, output, seed) as run:
+        yield run
 
 
 def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import openmm
 
-from spacetime_tps.dynamics.integrators import RESTRAINT
 from spacetime_tps.dynamics.restraint import Restraint
 from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained
 from spacetime_tps.errors import GeometryError
@@ -191,11 +190,6 @@ def anneal(task: AnnealingTask) -> TransitionPath:
         evaluations=task.equilibration_steps + step + 1,
         failure=failure,
     )
-
-
-def restraint_energy(context: openmm.Context) -> float:
-    """Of the positions and the restraint as they are now, kJ/mol; the molecule's own forces are not evaluated."""
-    return float(context.getState(energy=True, groups=1 << RESTRAINT).getPotentialEnergy()._value)
 
 
 def _global_variable(integrator: openmm.CustomIntegrator, name: str) -> int:

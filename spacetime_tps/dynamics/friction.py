@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import openmm
 
-from spacetime_tps.dynamics.annealing import RestraintSchedule, restraint_energy
+from spacetime_tps.dynamics.annealing import RestraintSchedule
+from spacetime_tps.dynamics.integrators import RESTRAINT
 from spacetime_tps.dynamics.workers import start_restrained
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.states import FloatArray
@@ -85,9 +86,9 @@ def restraint_forces(task: FrictionTask) -> FloatArray:
             for frame in range(task.frames):
                 integrator.step(task.frame_steps)
                 put(low_at)
-                below = restraint_energy(context)
+                below = _restraint_energy(context)
                 put(high_at)
-                forces[window, frame] = (restraint_energy(context) - below) / (restraint.kt * (high - low))
+                forces[window, frame] = (_restraint_energy(context) - below) / (restraint.kt * (high - low))
                 put(here)
             if not np.isfinite(forces[window]).all():  # the Reference platform does not say so itself
                 raise openmm.OpenMMException("positions are not finite")
@@ -97,6 +98,11 @@ def restraint_forces(task: FrictionTask) -> FloatArray:
                 "system.time_step or a lower SNR"
             ) from error
     return forces
+
+
+def _restraint_energy(context: openmm.Context) -> float:
+    """Of the positions and the restraint as they are now, kJ/mol; the molecule's own forces are not evaluated."""
+    return float(context.getState(energy=True, groups=1 << RESTRAINT).getPotentialEnergy()._value)
 
 
 def friction(forces: FloatArray, interval: float, memory: float) -> tuple[FloatArray, FloatArray]:
