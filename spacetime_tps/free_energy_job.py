@@ -60,7 +60,7 @@ def free_energies(
     windows : int
         On the curve; those that lead from its ends to the free states come on top.
     frames : int
-        Of each of the eight chains in a window, 0.05 ps apart on the curve and up to 0.5 ps in the free states.
+        Of each of the eight chains in a window, 0.05 ps apart on the curve and 2 ps in the free states.
     paths : int
         Annealed along the curve, as many there and as many back.
     seed : int, optional

@@ -56,7 +56,7 @@ def test_nothing_to_resume(with_geodesic):
 @pytest.fixture
 def short(monkeypatch):
     """Windows of a tenth of a picosecond: their figures mean little, and the job does all that it does with them."""
-    for name in ("_FRAME_INTERVAL", "_FREE_FRAME_INTERVAL"):
+    for name in ("_FRAME_INTERVAL", "_WEAK_FRAME_INTERVAL", "_FREE_FRAME_INTERVAL"):
         monkeypatch.setattr(f"spacetime_tps.stages.free_energies.{name}", 0.01)
 
 

@@ -27,6 +27,8 @@ class ChainTask:
         Turns frames (frames, atoms, 3) into the restraints' frame of reference: a free molecule tumbles.
     temperature : float
         Of the dynamics and of the restraint's spring constant kT·SNR, K.
+    friction : float
+        Of restrained windows, 1/ps: where nothing is restrained it is the system's own.
     equilibration_steps, frame_steps : sequence of int, length windows
     frames : int
         Of each window.
@@ -38,6 +40,7 @@ class ChainTask:
     log_snr: FloatArray
     superpose: Callable[[FloatArray], FloatArray]
     temperature: float
+    friction: float
     equilibration_steps: Sequence[int]
     frame_steps: Sequence[int]
     frames: int
@@ -71,6 +74,7 @@ def sample_chain(task: ChainTask) -> FloatArray:
             frame_steps=frame_steps,
             frames=task.frames,
             seed=seed,
+            friction=task.friction if np.isfinite(log_snr) else None,
         )
         windows.append(sample_restrained(window))
         last = windows[-1][-1]

@@ -30,6 +30,8 @@ class RestrainedTask:
     equilibration_steps, frame_steps, frames : int
         Steps before the first frame is due, steps between frames, number of frames.
     seed : SeedSequence
+    friction : float, optional
+        1/ps; by default that of the system.
     """
 
     positions: FloatArray
@@ -40,6 +42,7 @@ class RestrainedTask:
     frame_steps: int
     frames: int
     seed: np.random.SeedSequence
+    friction: float | None = None
 
     @property
     def evaluations(self) -> int:
@@ -55,7 +58,7 @@ def sample_restrained(task: RestrainedTask) -> FloatArray:
     DynamicsError
         If the simulation breaks down.
     """
-    context, restraint = start_restrained(task.positions, task.temperature, task.seed)
+    context, restraint = start_restrained(task.positions, task.temperature, task.seed, friction=task.friction)
     integrator = context.getIntegrator()
     scale = MOLAR_GAS_CONSTANT * task.temperature / restraint.kt
     restraint.update(context, task.centres, float(np.exp(task.log_snr)) * scale)

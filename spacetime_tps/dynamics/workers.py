@@ -127,11 +127,14 @@ def start_restrained(
     temperature: float,
     seed: np.random.SeedSequence,
     purpose: Literal["restrained", "annealing"] = "restrained",
+    friction: float | None = None,
 ) -> tuple[openmm.Context, Restraint]:
     """A restrained context at positions (atoms, 3) in nm, with fresh velocities and thermostat at a temperature.
 
-    The one for annealing records energies at every step, which takes time.
+    The one for annealing records energies at every step, which takes time, and has the system's own friction; for the
+    other this is the default, in 1/ps.
     """
+    assert _engine is not None
     dynamics_seed, velocity_seed = seed.spawn(2)
     context, restraint = seeded_context(purpose, openmm_seed(dynamics_seed))
     assert restraint is not None
@@ -142,6 +145,7 @@ def start_restrained(
         set_temperature(integrator, temperature)
     else:
         integrator.setTemperature(temperature)
+        integrator.setFriction(_engine.friction if friction is None else friction)
     return context, restraint
 
 

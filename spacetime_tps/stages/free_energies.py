@@ -35,7 +35,11 @@ CHAINS = 8
 """Of windows: the even ones go from A to B, the odd ones back."""
 
 _FRAME_INTERVAL = 0.05  # ps, on the curve
-_FREE_FRAME_INTERVAL = 0.5  # ps, of the free states, which have slow basins of their own
+_WEAK_FRAME_INTERVAL = 0.2  # ps, under the weakest restraints
+_FREE_FRAME_INTERVAL = 2.0  # ps, of the free states, which have slow basins of their own
+_FRICTION = 10.0
+"""Of restrained windows, 1/ps. A restraint makes oscillators that hardly exchange energy with anything but the
+thermostat, so that at a low friction their energies, which MBAR needs, stay correlated for the inverse of it."""
 _EQUILIBRATION = 20  # frame intervals
 _RAMP = 0.8
 """Steps of log SNR between a curve's end and the free state."""
@@ -127,12 +131,12 @@ class SeriesFrames:
 
 
 def frame_intervals(series: Series) -> FloatArray:
-    """Time between frames of each ensemble (ensembles,) in ps: on ramps as springs relax."""
+    """Time between frames of each ensemble (ensembles,) in ps: on ramps as springs relax, up to a limit."""
     ends = series.log_snr[[series.curve.start, series.curve.stop - 1]]
     intervals = np.full(len(series.log_snr), _FRAME_INTERVAL)
     for ramp, end in ((slice(None, series.curve.start), ends[0]), (slice(series.curve.stop, None), ends[1])):
-        intervals[ramp] = np.minimum(_FREE_FRAME_INTERVAL, _FRAME_INTERVAL * np.exp(end - series.log_snr[ramp]))
-    return intervals
+        intervals[ramp] = np.minimum(_WEAK_FRAME_INTERVAL, _FRAME_INTERVAL * np.exp(end - series.log_snr[ramp]))
+    return np.where(np.isfinite(series.log_snr), intervals, _FREE_FRAME_INTERVAL)
 
 
 def sample_series(
@@ -155,6 +159,7 @@ def sample_series(
             log_snr=series.log_snr[::direction],
             superpose=run.coordinates.superpose,
             temperature=run.molecule.temperature,
+            friction=_FRICTION,
             equilibration_steps=(_EQUILIBRATION * intervals[::direction]).tolist(),
             frame_steps=intervals[::direction].tolist(),
             frames=frames,
