@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,13 @@ from spacetime_tps.resources import find_system
 from spacetime_tps.stages.context import make_coordinates
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Ctrl-C works in the programs that tests start, also where the shell has it ignored, as in its background jobs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
