@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import openmm
 
+from spacetime_tps.dynamics.integrators import set_motion
 from spacetime_tps.dynamics.restraint import Restraint
 from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.states import FloatArray
 
 _EXPLODED = 1e6  # nm or nm/ps: no molecule, and soon beyond what trajectory files can hold
+_RECORDS = ("potential", "restraint", "highest", "work")
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,20 @@ class RestraintSchedule:
                 f"points; it is {np.array2string(self.progress, precision=4, threshold=8)}"
             )
 
+    def pieces(self, progress: float | FloatArray) -> tuple[Any, Any]:
+        """Points that the schedule has just left at fractions of the time, and its shares of the way to the next."""
+        left = np.minimum(np.searchsorted(self.progress, progress, side="right"), len(self.log_snr) - 1) - 1
+        return left, (progress - self.progress[left]) / (self.progress[left + 1] - self.progress[left])
+
+    def log_snr_at(self, progress: float | FloatArray) -> Any:
+        """At fractions of the time, linear between points."""
+        return np.interp(progress, self.progress, self.log_snr)
+
     def at(self, progress: float) -> tuple[FloatArray, float]:
         """Centres and log SNR at a fraction of the time, linear between points."""
-        left = min(int(np.searchsorted(self.progress, progress, side="right")), len(self.log_snr) - 1) - 1
-        share = (progress - self.progress[left]) / (self.progress[left + 1] - self.progress[left])
+        left, share = self.pieces(progress)
         centres = (1 - share) * self.centres[left] + share * self.centres[left + 1]
-        return centres, float((1 - share) * self.log_snr[left] + share * self.log_snr[left + 1])
+        return centres, float(self.log_snr_at(progress))
 
     def reversed(self) -> RestraintSchedule:
         """The same from its end to its start, each stretch at its own speed."""
@@ -136,68 +148,76 @@ class TransitionPath:
 def anneal(task: AnnealingTask) -> TransitionPath:
     """Restrained Langevin dynamics while the restraint moves along its schedule, in a worker.
 
-    Before each step the restraint is at the spacetime point of that time. Energies at every step come out of the
-    step's own force evaluation; the work needs the restraint's alone besides, after each step. A simulation that breaks
-    down ends the path and says where.
+    Before each step the restraint is at the spacetime point of that time; between the schedule's points the integrator
+    moves it by itself. Energies at every step come out of the step's own force evaluation; the work needs the
+    restraint's alone besides, after each step. A simulation that breaks down ends the path and says where.
     """
     context, restraint = start_restrained(task.positions, task.temperature, task.seed, "annealing")
     integrator = context.getIntegrator()
-    names = ("potential", "restraint", "restraint_after")
-    potential, restraining, restraining_after = (_global_variable(integrator, name) for name in names)
+    steps = np.arange(task.steps + 1)
+    pieces, shares = task.schedule.pieces(steps / task.steps)
+    keep = (steps % task.frame_steps == 0) | (steps == task.steps)
+    turn = np.diff(pieces, prepend=-1) > 0
+    begins = np.flatnonzero(keep | np.roll(keep, 1) | turn).tolist()
     configurations: list[tuple[FloatArray, FloatArray]] = []
     scalars: list[tuple[float, ...]] = []
-    highest, work, failure = -np.inf, 0.0, None
-    step = 0
-    for step in range(task.steps + 1):
-        before = integrator.getGlobalVariable(restraining_after)
-        centres, log_snr = task.schedule.at(step / task.steps)
-        restraint.update(context, centres, float(np.exp(log_snr)))
+    failure = None
+    for begin, end in pairwise([*begins, len(steps)]):
         try:
-            if step == 0:
+            if begin == 0:
+                _put(context, restraint, task, pieces[0], shares[0], moving=False)
                 integrator.step(task.equilibration_steps)
-            keep = step % task.frame_steps == 0 or step == task.steps
-            if keep:
+            if turn[begin]:
+                _put(context, restraint, task, pieces[begin], shares[begin])
+            if keep[begin]:
                 positions, velocities = get_positions(context), get_velocities(context)
-            integrator.step(1)
+            integrator.step(end - begin)
         except openmm.OpenMMException as error:
-            failure = _failure(task, step, log_snr, restraint, str(error))
+            failure = str(error)
+        if begin == 0:
+            integrator.setGlobalVariableByName("work", 0.0)  # that of the equilibration's start
+        energy, held, highest, work = (integrator.getGlobalVariableByName(name) for name in _RECORDS)
+        if failure is None and not np.isfinite(energy):
+            failure = f"potential energy {energy}"
+        if failure is None and keep[begin] and max(np.abs(positions).max(), np.abs(velocities).max()) > _EXPLODED:
+            failure = "the molecule has flown apart"
+        if failure is not None:
+            failure = _failure(task, end - 1, restraint, failure)
             break
-        energy = integrator.getGlobalVariable(potential)
-        if not np.isfinite(energy):
-            failure = _failure(task, step, log_snr, restraint, f"potential energy {energy}")
-            break
-        if keep and max(np.abs(positions).max(), np.abs(velocities).max()) > _EXPLODED:
-            failure = _failure(task, step, log_snr, restraint, "the molecule has flown apart")
-            break
-        held = integrator.getGlobalVariable(restraining)
-        work += held - before if step else 0.0
-        highest = max(highest, energy)
-        if keep:
+        if keep[begin]:
             configurations.append((positions, velocities))
-            scalars.append((step * task.time_step, log_snr, energy, held, highest, work))
-            highest = -np.inf
-    time, snr, potential_energy, held_energy, highest_energy, done = np.array(scalars).reshape(-1, 6).T
+            highest = energy if begin == 0 else highest
+            scalars.append((begin * task.time_step, energy, held, highest, work))
+            integrator.setGlobalVariableByName("highest", -math.inf)
+    time, potential_energy, held_energy, highest_energy, done = np.array(scalars).reshape(-1, 5).T
     frames = np.array(configurations).reshape(-1, 2, *task.positions.shape)
     return TransitionPath(
         positions=frames[:, 0],
         velocities=frames[:, 1],
         time=time,
-        log_snr=snr,
+        log_snr=task.schedule.log_snr_at(steps[keep][: len(time)] / task.steps),
         potential_energy=potential_energy,
         restraint_energy=held_energy,
         highest_potential_energy=highest_energy,
         work=done,
-        evaluations=task.equilibration_steps + step + 1,
+        evaluations=task.equilibration_steps + end,
         failure=failure,
     )
 
 
-def _global_variable(integrator: openmm.CustomIntegrator, name: str) -> int:
-    names: Sequence[str] = [integrator.getGlobalVariableName(i) for i in range(integrator.getNumGlobalVariables())]
-    return names.index(name)
+def _put(
+    context: openmm.Context, restraint: Restraint, task: AnnealingTask, piece: int, share: float, moving: bool = True
+) -> None:
+    """Put the restraint on a piece of the schedule, and set it in motion along it."""
+    schedule = task.schedule
+    rate = moving / (task.steps * (schedule.progress[piece + 1] - schedule.progress[piece]))
+    gain = schedule.log_snr[piece + 1] - schedule.log_snr[piece]
+    restraint.update(context, schedule.centres[piece], 0.0, towards=schedule.centres[piece + 1])
+    set_motion(context, share, math.log(restraint.kt) + schedule.log_snr[piece] + share * gain, rate, rate * gain)
 
 
-def _failure(task: AnnealingTask, step: int, log_snr: float, restraint: Restraint, what: str) -> str:
+def _failure(task: AnnealingTask, step: int, restraint: Restraint, what: str) -> str:
+    log_snr = task.schedule.log_snr_at(step / task.steps)
     stiffness = restraint.kt * np.exp(log_snr)
     return (
         f"annealing, {task.name}, step {step} of {task.steps}: {what}; the restraint was at progress "

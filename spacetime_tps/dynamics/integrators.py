@@ -10,16 +10,24 @@ from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 PHYSICAL, RESTRAINT = 0, 1
 """Force groups of the molecule's own forces and of the restraint."""
+STIFFNESS, SHARE = "spacetime_k", "spacetime_share"
+"""Context parameters of the restraint: its spring constant, and where it is between two sets of centres."""
+_MOTION = ("log_stiffness", "share_rate", "log_stiffness_rate")
 
 
 def annealing_integrator(
     temperature: float, friction: float, time_step: float, constraints: bool = True
 ) -> openmm.CustomIntegrator:
-    """Leapfrog-middle Langevin dynamics that records the energies of the positions each step starts from.
+    """Leapfrog-middle Langevin dynamics under a moving restraint, which records energies and work.
 
-    The global variables ``potential`` and ``restraint`` (kJ/mol) hold the energies of the two force groups; they come
-    out of the step's only force evaluation. ``restraint_after`` is that of the restraint at the positions the step ends
-    with; the molecule's own forces are not evaluated for it. Scheme: Zhang et al., J. Phys. Chem. A 123, 6056 (2019).
+    Scheme: Zhang et al., J. Phys. Chem. A 123, 6056 (2019). Global variables, in kJ/mol: ``potential`` and
+    ``restraint`` are the energies of the two force groups at the positions that a step starts from, out of its only
+    force evaluation. ``restraint_after`` is that of the restraint at the positions it ends with; the molecule's own
+    forces are not evaluated for it. ``highest`` is the largest ``potential`` since it was set. ``work`` gains with each
+    step what the restraint's energy has gained, by its motion, since the end of the one before.
+
+    After each step the parameter ``spacetime_share`` of the restraint gains ``share_rate``, and the logarithm of
+    ``spacetime_k`` gains ``log_stiffness_rate``; see :func:`set_motion`.
 
     Parameters
     ----------
@@ -29,12 +37,13 @@ def annealing_integrator(
         Whether the system may have constraints; without them steps are cheaper.
     """
     integrator = _langevin(temperature, friction, time_step)
-    integrator.addGlobalVariable("potential", 0)
-    integrator.addGlobalVariable("restraint", 0)
-    integrator.addGlobalVariable("restraint_after", 0)
+    for name in ("potential", "restraint", "restraint_after", "highest", "work", *_MOTION):
+        integrator.addGlobalVariable(name, 0)
     integrator.addUpdateContextState()
     integrator.addComputeGlobal("potential", f"energy{PHYSICAL}")
     integrator.addComputeGlobal("restraint", f"energy{RESTRAINT}")
+    integrator.addComputeGlobal("highest", "max(highest, potential)")
+    integrator.addComputeGlobal("work", "work + restraint - restraint_after")
     for group in (PHYSICAL, RESTRAINT):
         integrator.addComputePerDof("v", f"v + dt*f{group}/m")
     if constraints:
@@ -45,7 +54,32 @@ def annealing_integrator(
     if constraints:
         _constrain_positions(integrator, "dt")
     integrator.addComputeGlobal("restraint_after", f"energy{RESTRAINT}")
+    integrator.addComputeGlobal(SHARE, f"{SHARE} + share_rate")
+    integrator.addComputeGlobal("log_stiffness", "log_stiffness + log_stiffness_rate")
+    integrator.addComputeGlobal(STIFFNESS, "exp(log_stiffness)")
     return integrator
+
+
+def set_motion(
+    context: openmm.Context, share: float, log_stiffness: float, share_rate: float, log_stiffness_rate: float
+) -> None:
+    """Put the restraint of an annealing context somewhere, and say how it moves after each step.
+
+    Parameters
+    ----------
+    context : openmm.Context
+    share : float
+        Of the way between the centres that the restraint was given last.
+    log_stiffness : float
+        Logarithm of the spring constant kT SNR, in kJ/mol and the inverse square of y's unit.
+    share_rate, log_stiffness_rate : float
+        What they gain in a step.
+    """
+    context.setParameter(SHARE, share)
+    context.setParameter(STIFFNESS, math.exp(log_stiffness))
+    integrator = context.getIntegrator()
+    for name, value in zip(_MOTION, (log_stiffness, share_rate, log_stiffness_rate), strict=True):
+        integrator.setGlobalVariableByName(name, value)
 
 
 def shooting_integrator(

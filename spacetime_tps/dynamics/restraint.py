@@ -9,7 +9,7 @@ import numpy as np
 import openmm
 
 from spacetime_tps.coordinates.base import Dihedral, Restrained
-from spacetime_tps.dynamics.integrators import RESTRAINT
+from spacetime_tps.dynamics.integrators import RESTRAINT, SHARE, STIFFNESS
 from spacetime_tps.states import FloatArray
 
 
@@ -30,7 +30,9 @@ class Restraint(Protocol):
     unit: str
     force: openmm.Force
 
-    def update(self, context: openmm.Context, centres: FloatArray, snr: float) -> None:
+    def update(
+        self, context: openmm.Context, centres: FloatArray, snr: float, towards: FloatArray | None = None
+    ) -> None:
         """Move the restraint to a spacetime point; until then it is off.
 
         Parameters
@@ -41,6 +43,9 @@ class Restraint(Protocol):
             y as positions in nm, or as (cos, sin).
         snr : float
             Signal-to-noise ratio, in the inverse square of y's unit.
+        towards : array, same shape, optional
+            Where the centres are when the context's parameter ``spacetime_share``, which is 0 now, is 1; linear
+            between. By default they stay.
         """
         ...
 
@@ -72,21 +77,26 @@ class HarmonicRestraint:
     def __init__(self, atoms: Sequence[int], kt: float, periodic: bool = False) -> None:
         self.atoms = [int(atom) for atom in atoms]
         self.kt = kt
-        distance = "periodicdistance(x, y, z, x0, y0, z0)^2" if periodic else "(x-x0)^2 + (y-y0)^2 + (z-z0)^2"
-        self.force = openmm.CustomExternalForce(f"0.5*spacetime_k*({distance})")
-        self.force.addGlobalParameter("spacetime_k", 0.0)
-        for coordinate in ("x0", "y0", "z0"):
+        distance = "periodicdistance(x, y, z, xc, yc, zc)^2" if periodic else "(x-xc)^2 + (y-yc)^2 + (z-zc)^2"
+        centre = "; ".join(f"{axis}c = {axis}0 + {SHARE}*d{axis}" for axis in "xyz")
+        self.force = openmm.CustomExternalForce(f"0.5*{STIFFNESS}*({distance}); {centre}")
+        self.force.addGlobalParameter(STIFFNESS, 0.0)
+        self.force.addGlobalParameter(SHARE, 0.0)
+        for coordinate in ("x0", "y0", "z0", "dx", "dy", "dz"):
             self.force.addPerParticleParameter(coordinate)
         for atom in self.atoms:
-            self.force.addParticle(atom, [0.0, 0.0, 0.0])
+            self.force.addParticle(atom, [0.0] * 6)
         self.force.setForceGroup(RESTRAINT)
 
-    def update(self, context: openmm.Context, centres: FloatArray, snr: float) -> None:
+    def update(
+        self, context: openmm.Context, centres: FloatArray, snr: float, towards: FloatArray | None = None
+    ) -> None:
         """Move the restraint to a spacetime point; see :class:`Restraint`."""
-        for index, (atom, centre) in enumerate(zip(self.atoms, np.asarray(centres).tolist(), strict=True)):
-            self.force.setParticleParameters(index, atom, centre)
+        for index, (atom, line) in enumerate(zip(self.atoms, _lines(centres, towards), strict=True)):
+            self.force.setParticleParameters(index, atom, line)
         self.force.updateParametersInContext(context)
-        context.setParameter("spacetime_k", self.kt * snr)
+        context.setParameter(STIFFNESS, self.kt * snr)
+        context.setParameter(SHARE, 0.0)
 
 
 class VonMisesRestraint:
@@ -110,18 +120,30 @@ class VonMisesRestraint:
     def __init__(self, dihedrals: Sequence[Dihedral], kt: float, periodic: bool = False) -> None:
         self.dihedrals = [tuple(int(atom) for atom in dihedral) for dihedral in dihedrals]
         self.kt = kt
-        self.force = openmm.CustomTorsionForce("-spacetime_k*(yc*cos(theta) + ys*sin(theta))")
-        self.force.addGlobalParameter("spacetime_k", 0.0)
-        for coordinate in ("yc", "ys"):
+        centre = "; ".join(f"y{part} = {part}0 + {SHARE}*d{part}" for part in "cs")
+        self.force = openmm.CustomTorsionForce(f"-{STIFFNESS}*(yc*cos(theta) + ys*sin(theta)); {centre}")
+        self.force.addGlobalParameter(STIFFNESS, 0.0)
+        self.force.addGlobalParameter(SHARE, 0.0)
+        for coordinate in ("c0", "s0", "dc", "ds"):
             self.force.addPerTorsionParameter(coordinate)
         for dihedral in self.dihedrals:
-            self.force.addTorsion(*dihedral, [0.0, 0.0])
+            self.force.addTorsion(*dihedral, [0.0] * 4)
         self.force.setUsesPeriodicBoundaryConditions(periodic)
         self.force.setForceGroup(RESTRAINT)
 
-    def update(self, context: openmm.Context, centres: FloatArray, snr: float) -> None:
+    def update(
+        self, context: openmm.Context, centres: FloatArray, snr: float, towards: FloatArray | None = None
+    ) -> None:
         """Move the restraint to a spacetime point; see :class:`Restraint`."""
-        for index, (dihedral, centre) in enumerate(zip(self.dihedrals, np.asarray(centres).tolist(), strict=True)):
-            self.force.setTorsionParameters(index, *dihedral, centre)
+        for index, (dihedral, line) in enumerate(zip(self.dihedrals, _lines(centres, towards), strict=True)):
+            self.force.setTorsionParameters(index, *dihedral, line)
         self.force.updateParametersInContext(context)
-        context.setParameter("spacetime_k", self.kt * snr)
+        context.setParameter(STIFFNESS, self.kt * snr)
+        context.setParameter(SHARE, 0.0)
+
+
+def _lines(centres: FloatArray, towards: FloatArray | None) -> list[list[float]]:
+    """Where each centre is, and what it must go."""
+    start = np.asarray(centres)
+    way = np.zeros_like(start) if towards is None else towards - start
+    return [[float(value) for value in line] for line in np.hstack([start, way])]

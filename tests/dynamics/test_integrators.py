@@ -12,6 +12,7 @@ from spacetime_tps.dynamics.integrators import (
     set_temperature,
     shooting_integrator,
 )
+from spacetime_tps.dynamics.restraint import make_restraint
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
 
 BOTH = pytest.mark.parametrize("make", [annealing_integrator, shooting_integrator])
@@ -19,6 +20,7 @@ FRAMES = 300
 
 
 def start(system: openmm.System, integrator: openmm.CustomIntegrator, positions: np.ndarray) -> openmm.Context:
+    system.addForce(make_restraint((), 2.5, periodic=False).force)  # of nothing: annealing asks for its parameters
     integrator.setRandomNumberSeed(11)
     context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions)
