@@ -7,8 +7,8 @@ each of which can be measured alone; what FILE holds of the others is kept:
 - schedules: where annealed paths spend their steps (``dynamics_schedules.py``)
 - committor: frames that the committor model calls one half (``dynamics_committor.py``)
 - decorrelation: what a hundred decorrelated paths cost (``dynamics_decorrelation.py``)
-- free_energy: spacings of windows at equal cost, and a long replica exchange (``dynamics_free_energy.py``; the first
-  time half an hour more)
+- free_energy: spacings of windows at equal cost, and long replica exchanges (``dynamics_free_energy.py``; the first
+  time an hour more)
 - ensemble: path ensembles against long plain dynamics (``dynamics_ensemble.py``); of the first seed alone
 
 Usage: ``python scripts/benchmark_dynamics.py --json FILE [--seeds 0,1,2] [--sections shooting,committor]

@@ -2,8 +2,8 @@
 
 From a finished run of the main job, for which the job of ``spacetime-tps free-energy`` is done once. What lies between
 the free states and the ends of a curve is the same for all spacings, so these are compared between the ends alone; each
-is repeated with other seeds, and the spread of the repeats is the error that counts. The reference is a replica
-exchange of its own: that of the main job, long enough for a denoiser, crosses too seldom between the states to know ΔF.
+is repeated with other seeds, and the spread of the repeats is the error that counts. The reference is the mean of two
+replica exchanges of its own: that of the main job, long enough for a denoiser, crosses too seldom between the states.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Effort:
     """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing."""
 
     windows: int = 16
-    frames: int = 40
+    frames: int = 60
     paths: int = 32
     repeats: int = 6
 
@@ -53,16 +53,19 @@ class Effort:
 EFFORT = Effort()
 LADDER = ("300 K", "405 K", "548 K", "740 K", "1000 K", "1350 K", "1800 K")
 LENGTH = "15 ns"
+REPEATS = 2
 
 
-def reference(folder: Path, length: str = LENGTH) -> dict[str, Any]:
-    """ΔF by a long replica exchange, 105 million evaluations; its samples are kept in ``folder`` and found again.
+def reference(folder: Path, length: str = LENGTH, repeats: int = REPEATS) -> dict[str, Any]:
+    """ΔF by long replica exchanges with different seeds, 105 million evaluations each; samples in ``folder`` are kept.
 
     Parameters
     ----------
     folder : Path
     length : str
         Of each replica.
+    repeats : int
+        Their mean is ``value``.
     """
     settings = load_settings(find_system("alanine_dipeptide"))
     assert isinstance(settings, RunSettings)
@@ -76,16 +79,25 @@ def reference(folder: Path, length: str = LENGTH) -> dict[str, Any]:
         model_temperature="1000 K",
     )
     settings = settings.model_copy(update={"samples": exchange})
-    with started(settings, folder, [0, *b"reference"]) as run:
-        finished = folder / "samples.json"
-        if not finished.is_file():
-            (folder / "samples").mkdir(parents=True, exist_ok=True)
-            report = make_samples(run)
-            finished.write_text(json.dumps({"evaluations": report.evaluations, **report.results}) + "\n")
-        estimate = replica_estimate(run, np.random.default_rng(0))
-    if estimate is None:
-        raise SystemExit(f"{folder}: one of the states is never seen in {length}; take a longer reference")
-    return estimate | json.loads(finished.read_text())
+    estimates = []
+    for repeat in range(repeats):
+        output = folder / str(repeat)
+        finished = output / "samples.json"
+        with started(settings, output, [repeat, *b"reference"]) as run:
+            if not finished.is_file():
+                (output / "samples").mkdir(parents=True, exist_ok=True)
+                report = make_samples(run)
+                finished.write_text(json.dumps({"evaluations": report.evaluations, **report.results}) + "\n")
+            estimate = replica_estimate(run, np.random.default_rng(repeat))
+        if estimate is None:
+            raise SystemExit(f"{output}: one of the states is never seen in {length}; take a longer reference")
+        estimates.append(estimate | json.loads(finished.read_text()))
+    return {
+        "value": float(np.mean([estimate["value"] for estimate in estimates])),
+        "error": float(np.sqrt(sum(estimate["error"] ** 2 for estimate in estimates)) / repeats),
+        "evaluations": {"sampling": sum(estimate["evaluations"]["sampling"] for estimate in estimates)},
+        "repeats": estimates,
+    }
 
 
 def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def free_energies(
     output: str | Path,
     *,
     curve: str = "low_variance",
-    windows: int = 24,
-    frames: int = 100,
+    windows: int = 48,
+    frames: int = 200,
     paths: int = 32,
     seed: int | None = None,
     workers: int | None = None,
@@ -60,7 +60,7 @@ def free_energies(
     windows : int
         On the curve; those that lead from its ends to the free states come on top.
     frames : int
-        Of each of the eight chains in a window, 0.05 ps apart on the curve and 2 ps in the free states.
+        Of each of the eight chains in a window, 0.03 ps apart on the curve and 1 ps in the free states.
     paths : int
         Annealed along the curve, as many there and as many back.
     seed : int, optional

@@ -45,7 +45,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     monkeypatch.setattr(
         module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule
     )
-    effort = module.Effort(windows=8, frames=10, paths=2, repeats=2)
+    effort = module.Effort(windows=12, frames=10, paths=2, repeats=2)
     content = module.section(with_geodesic, 1, effort) | {"reference": estimate | {"evaluations": {"sampling": 10**8}}}
     rows = content["rows"]
     assert [(row["spacing"], row["repeat"]) for row in rows[::2]] == [
@@ -53,7 +53,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
         ("geodesic, uniform", 0),
         ("straight line", 0),
     ]
-    assert {row["evaluations"] for row in rows} == {8 * 8 * (20 + 10) * 20}
+    assert {row["evaluations"] for row in rows} == {8 * 12 * (30 + 10) * 20}
     assert all(row["least_overlap"] > 1e-3 and np.isfinite(row["annealing"]["value"]) for row in rows)
     for other in rows[2:]:  # within four of the errors that they claim
         assert abs(other["value"] - rows[0]["value"]) < 4 * np.hypot(other["error"], rows[0]["error"])
@@ -64,11 +64,15 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
 
 
 def test_reference_is_kept(tmp_path, script, monkeypatch):
-    """Of a replica exchange that starts in A, B and A; the second time it is not run again."""
+    """The mean of two replica exchanges that start in A, B and A; the second time they are not run again."""
     module = script("dynamics_free_energy")
     monkeypatch.setattr(module, "LADDER", ("300 K", "320 K", "1000 K"))
     first = module.reference(tmp_path / "reference", length="24 ps")
-    assert first["evaluations"]["sampling"] == 3 * 96 * 251
+    assert first["evaluations"]["sampling"] == 2 * 3 * 96 * 251
+    values, errors = ([repeat[name] for repeat in first["repeats"]] for name in ("value", "error"))
+    assert values[0] != values[1]
+    assert first["value"] == pytest.approx(np.mean(values))
+    assert first["error"] == pytest.approx(0.5 * np.hypot(*errors))
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "reference").rglob("*")}
     assert module.reference(tmp_path / "reference", length="24 ps") == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "reference").rglob("*")} == files

@@ -76,7 +76,7 @@ def test_files_and_interruption(with_geodesic, short):
     assert all(np.isfinite(whole[name][key]) for name in ("windows", "annealing") for key in ("value", "error"))
     assert whole["replica_exchange"] is None
     ensembles = len(overlap)
-    assert whole["evaluations"]["windows"] == 8 * ensembles * (20 + 10) * 10
+    assert whole["evaluations"]["windows"] == 8 * ensembles * (30 + 10) * 10
     chains = [np.load(folder / f"chain_{index}.npy") for index in range(8)]
     assert {chain.shape for chain in chains} == {(ensembles, 10, 22, 3)}
 

@@ -27,8 +27,8 @@ class ChainTask:
         Turns frames (frames, atoms, 3) into the restraints' frame of reference: a free molecule tumbles.
     temperature : float
         Of the dynamics and of the restraint's spring constant kT·SNR, K.
-    friction : float
-        Of restrained windows, 1/ps: where nothing is restrained it is the system's own.
+    frictions : sequence of float, length windows
+        1/ps.
     equilibration_steps, frame_steps : sequence of int, length windows
     frames : int
         Of each window.
@@ -40,7 +40,7 @@ class ChainTask:
     log_snr: FloatArray
     superpose: Callable[[FloatArray], FloatArray]
     temperature: float
-    friction: float
+    frictions: Sequence[float]
     equilibration_steps: Sequence[int]
     frame_steps: Sequence[int]
     frames: int
@@ -63,8 +63,9 @@ def sample_chain(task: ChainTask) -> FloatArray:
     windows: list[FloatArray] = []
     last = task.positions
     seeds = task.seed.spawn(len(task.log_snr))
-    points = zip(task.centres, task.log_snr, task.equilibration_steps, task.frame_steps, seeds, strict=True)
-    for centres, log_snr, equilibration_steps, frame_steps, seed in points:
+    steps = zip(task.equilibration_steps, task.frame_steps, strict=True)
+    points = zip(task.centres, task.log_snr, steps, task.frictions, seeds, strict=True)
+    for centres, log_snr, (equilibration_steps, frame_steps), friction, seed in points:
         window = RestrainedTask(
             positions=task.superpose(last[None])[0],
             centres=centres,
@@ -74,7 +75,7 @@ def sample_chain(task: ChainTask) -> FloatArray:
             frame_steps=frame_steps,
             frames=task.frames,
             seed=seed,
-            friction=task.friction if np.isfinite(log_snr) else None,
+            friction=friction,
         )
         windows.append(sample_restrained(window))
         last = windows[-1][-1]

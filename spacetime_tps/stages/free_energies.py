@@ -34,13 +34,11 @@ from spacetime_tps.states import FloatArray, state_indices
 CHAINS = 8
 """Of windows: the even ones go from A to B, the odd ones back."""
 
-_FRAME_INTERVAL = 0.05  # ps, on the curve
-_WEAK_FRAME_INTERVAL = 0.2  # ps, under the weakest restraints
-_FREE_FRAME_INTERVAL = 2.0  # ps, of the free states, which have slow basins of their own
-_FRICTION = 10.0
-"""Of restrained windows, 1/ps. A restraint makes oscillators that hardly exchange energy with anything but the
-thermostat, so that at a low friction their energies, which MBAR needs, stay correlated for the inverse of it."""
-_EQUILIBRATION = 20  # frame intervals
+_FRAME_INTERVAL = 0.03  # ps, on the curve
+_WEAK_FRAME_INTERVAL = 0.1  # ps, under the weakest restraints
+_FREE_FRAME_INTERVAL = 1.0  # ps, of the free states, which have slow basins of their own
+_EQUILIBRATION = 30  # frame intervals
+_FRICTION = 10.0  # 1/ps, in the median window of a curve
 _RAMP = 0.8
 """Steps of log SNR between a curve's end and the free state."""
 _SELECTIVE = 25.0
@@ -139,6 +137,16 @@ def frame_intervals(series: Series) -> FloatArray:
     return np.where(np.isfinite(series.log_snr), intervals, _FREE_FRAME_INTERVAL)
 
 
+def frictions(series: Series, own: float) -> FloatArray:
+    """Friction (ensembles,) of the dynamics in 1/ps: as the frequency of the restraint, and ``own`` without one.
+
+    A stiff restraint makes oscillators that exchange little energy with anything but the thermostat: at a friction far
+    below their frequency their energies, which MBAR needs, stay correlated for the inverse of the friction.
+    """
+    frequency = np.exp(0.5 * (series.log_snr - np.median(series.log_snr[series.curve])))
+    return np.where(np.isfinite(series.log_snr), _FRICTION * frequency, own)
+
+
 def sample_series(
     run: RunContext, series: Series, frames: int, seed: np.random.SeedSequence, name: str, folder: Path
 ) -> SeriesFrames:
@@ -159,7 +167,7 @@ def sample_series(
             log_snr=series.log_snr[::direction],
             superpose=run.coordinates.superpose,
             temperature=run.molecule.temperature,
-            friction=_FRICTION,
+            frictions=frictions(series, run.molecule.friction)[::direction].tolist(),
             equilibration_steps=(_EQUILIBRATION * intervals[::direction]).tolist(),
             frame_steps=intervals[::direction].tolist(),
             frames=frames,
