@@ -35,7 +35,7 @@ def test_schedules_have_equal_evaluations(with_geodesic, script, monkeypatch, ca
 
 def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     """Of a straight line at one SNR all three are one curve, and say the same ΔF between the ends."""
-    monkeypatch.setattr("spacetime_tps.stages.free_energies._FRAME_INTERVAL", 0.02)
+    monkeypatch.setattr("spacetime_tps.stages.free_energies._FRAME_INTERVAL", 0.03)
     module = script("dynamics_free_energy")
     estimate = {"value": 7.0, "error": 1.0}
     job = {"windows": estimate, "annealing": estimate, "replica_exchange": None}
@@ -45,7 +45,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     monkeypatch.setattr(
         module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule
     )
-    effort = module.Effort(windows=12, frames=10, paths=2, repeats=2)
+    effort = module.Effort(windows=12, frames=16, paths=2, repeats=2)
     content = module.section(with_geodesic, 1, effort) | {"reference": estimate | {"evaluations": {"sampling": 10**8}}}
     rows = content["rows"]
     assert [(row["spacing"], row["repeat"]) for row in rows[::2]] == [
@@ -53,7 +53,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
         ("geodesic, uniform", 0),
         ("straight line", 0),
     ]
-    assert {row["evaluations"] for row in rows} == {8 * 12 * (30 + 10) * 20}
+    assert {row["evaluations"] for row in rows} == {8 * 12 * (30 + 16) * 30}
     assert all(row["least_overlap"] > 1e-3 and np.isfinite(row["annealing"]["value"]) for row in rows)
     for other in rows[2:]:  # within four of the errors that they claim
         assert abs(other["value"] - rows[0]["value"]) < 4 * np.hypot(other["error"], rows[0]["error"])
