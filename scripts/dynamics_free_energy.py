@@ -1,4 +1,4 @@
-"""Which spacing of windows gives the best ΔF at equal cost: by Fisher-Rao length, by distance, or a straight line.
+"""Which spacing of windows gives the best ΔF at equal cost: by Fisher-Rao length, by distance, or straight lines.
 
 From a finished run of the main job, for which the job of ``spacetime-tps free-energy`` is done once. What lies between
 the free states and the ends of a curve is the same for all spacings, so these are compared between the ends alone; each
@@ -119,7 +119,10 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
         curves = {
             "geodesic, Fisher-Rao": stiff,
             "geodesic, uniform": uniform(stiff),
-            "straight line": straight_line(run, float(np.exp(stiff.log_snr[0]))),
+        }
+        curves |= {
+            f"straight line, SNR {snr:g}": stiffened(run, straight_line(run, snr))
+            for snr in run.settings.paths.baseline_snr
         }
         for name, schedule in curves.items():
             for repeat, repeat_seed in enumerate(np.random.SeedSequence([seed, *name.encode()]).spawn(effort.repeats)):

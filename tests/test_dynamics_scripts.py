@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import yaml
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -45,13 +46,17 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     monkeypatch.setattr(
         module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule
     )
+    config = with_geodesic / "config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    settings["paths"]["baseline_snr"] = settings["paths"]["baseline_snr"][:1]
+    config.write_text(yaml.safe_dump(settings))
     effort = module.Effort(windows=12, frames=16, paths=2, repeats=2)
     content = module.section(with_geodesic, 1, effort) | {"reference": estimate | {"evaluations": {"sampling": 10**8}}}
     rows = content["rows"]
     assert [(row["spacing"], row["repeat"]) for row in rows[::2]] == [
         ("geodesic, Fisher-Rao", 0),
         ("geodesic, uniform", 0),
-        ("straight line", 0),
+        ("straight line, SNR 2000", 0),
     ]
     assert {row["evaluations"] for row in rows} == {8 * 12 * (30 + 16) * 30}
     assert all(row["least_overlap"] > 1e-3 and np.isfinite(row["annealing"]["value"]) for row in rows)
