@@ -138,7 +138,7 @@ def frame_intervals(series: Series) -> FloatArray:
 
 
 def frictions(series: Series, own: float) -> FloatArray:
-    """Friction (ensembles,) of the dynamics in 1/ps: as the frequency of the restraint, and ``own`` without one.
+    """Friction (ensembles,) of the dynamics in 1/ps: it goes as the restraint's frequency, and is ``own`` without one.
 
     A stiff restraint makes oscillators that exchange little energy with anything but the thermostat: at a friction far
     below their frequency their energies, which MBAR needs, stay correlated for the inverse of the friction.

@@ -7,7 +7,7 @@ from scipy.special import i0e, i1e
 
 from spacetime_tps.coordinates import TorsionCoordinates
 from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
-from spacetime_tps.dynamics.integrators import RESTRAINT
+from spacetime_tps.dynamics.integrators import RESTRAINT, SHARE
 from spacetime_tps.dynamics.restraint import HarmonicRestraint, make_restraint
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.units import MOLAR_GAS_CONSTANT
@@ -65,6 +65,32 @@ def test_centres_must_be_as_many_as_atoms():
     context, restraint = restrained_context([0, 1], 2)
     with pytest.raises(ValueError, match="shorter"):
         restraint.update(context, np.zeros((1, 3)), 1.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "restrained, periodic", [((3, 1), False), ((3, 1), True), (((0, 1, 2, 3), (4, 2, 1, 0)), False)]
+)
+def test_on_the_way_between_two_sets_of_centres(restrained, periodic, share):
+    """Energy and forces are those at the centres in between."""
+    rng = np.random.default_rng(2)
+    system = openmm.System()
+    for _ in range(5):
+        system.addParticle(1.0)
+    system.setDefaultPeriodicBoxVectors([2.0, 0, 0], [0, 2.0, 0], [0, 0, 2.0])
+    restraint = make_restraint(restrained, KT, periodic)
+    system.addForce(restraint.force)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(rng.normal(size=(5, 3)))
+    first, last = rng.normal(size=(2, 2, 3 if np.ndim(restrained) == 1 else 2))
+    restraint.update(context, first, 37.0, towards=last)
+    context.setParameter(SHARE, share)
+    energy, forces = energy_and_forces(context)
+    restraint.update(context, (1 - share) * first + share * last, 37.0)
+    expected, expected_forces = energy_and_forces(context)
+    assert energy == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(forces, expected_forces, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize("box, squared_distance", [(2.0, 0.2**2), (None, 1.8**2)])
