@@ -42,12 +42,16 @@ from spacetime_tps.stages.samples import make_samples
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing."""
+    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing.
+
+    And at which SNR (nm⁻², at the model's temperature) the straight lines are: windows overlap on the softest one.
+    """
 
     windows: int = 16
     frames: int = 60
     paths: int = 32
     repeats: int = 6
+    straight_snr: tuple[float, ...] = (600.0, 2000.0, 5500.0, 15000.0)
 
 
 EFFORT = Effort()
@@ -121,8 +125,7 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
             "geodesic, uniform": uniform(stiff),
         }
         curves |= {
-            f"straight line, SNR {snr:g}": stiffened(run, straight_line(run, snr))
-            for snr in run.settings.paths.baseline_snr
+            f"straight line, SNR {snr:g}": stiffened(run, straight_line(run, snr)) for snr in effort.straight_snr
         }
         for name, schedule in curves.items():
             for repeat, repeat_seed in enumerate(np.random.SeedSequence([seed, *name.encode()]).spawn(effort.repeats)):

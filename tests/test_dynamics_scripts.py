@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import yaml
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -46,11 +45,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     monkeypatch.setattr(
         module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule
     )
-    config = with_geodesic / "config.yaml"
-    settings = yaml.safe_load(config.read_text())
-    settings["paths"]["baseline_snr"] = settings["paths"]["baseline_snr"][:1]
-    config.write_text(yaml.safe_dump(settings))
-    effort = module.Effort(windows=12, frames=16, paths=2, repeats=2)
+    effort = module.Effort(windows=12, frames=16, paths=2, repeats=2, straight_snr=(2000.0,))
     content = module.section(with_geodesic, 1, effort) | {"reference": estimate | {"evaluations": {"sampling": 10**8}}}
     rows = content["rows"]
     assert [(row["spacing"], row["repeat"]) for row in rows[::2]] == [
