@@ -391,7 +391,7 @@ def replica_estimate(run: RunContext, rng: np.random.Generator) -> dict[str, Any
     if not sums.sum(axis=1).all():
         return None
     drawn = sums[:, rng.integers(_BLOCKS, size=(_DRAWS, _BLOCKS))].sum(axis=2)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         values = kt * np.log(drawn[0] / drawn[1])
     return {
         "value": kt * difference_of_states(a, b, weights),
