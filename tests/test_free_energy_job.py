@@ -86,6 +86,15 @@ def test_files_and_interruption(with_geodesic, short):
         app, ["free-energy", str(with_geodesic), "--windows", "12", "--frames", "10", "--paths", "2"]
     )
     assert result.exit_code == 1 and "--resume" in result.output
+    kept = (folder / "chain_1.npy").read_bytes()
+    for content, message in ((kept[:1000], "chain_1.npy cannot be read"), (b"", "chain_1.npy cannot be read")):
+        (folder / "chain_1.npy").write_bytes(content)
+        with pytest.raises(OutputError, match=message):
+            free_energies(with_geodesic, **ASKED, resume=True)
+    np.save(folder / "chain_1.npy", chains[1][:, :5])
+    with pytest.raises(OutputError, match=r"chain_1.npy holds \(\d+, 5, 22, 3\), not \(\d+, 10, 22, 3\): remove it"):
+        free_energies(with_geodesic, **ASKED, resume=True)
+    (folder / "chain_1.npy").write_bytes(kept)
     assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
         free_energies(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

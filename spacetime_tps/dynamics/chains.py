@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
+from spacetime_tps.errors import OutputError
 from spacetime_tps.states import FloatArray
 
 
@@ -80,3 +82,28 @@ def sample_chain(task: ChainTask) -> FloatArray:
         windows.append(sample_restrained(window))
         last = windows[-1][-1]
     return np.array(windows)
+
+
+def write_chain(file: Path, positions: FloatArray) -> None:
+    """Write positions (windows, frames, atoms, 3) in nm; the file is there when all of it is."""
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.save(stream, positions)
+    partial.replace(file)
+
+
+def read_chain(file: Path, shape: tuple[int, ...]) -> FloatArray:
+    """Positions (windows, frames, atoms, 3) in nm that :func:`write_chain` has written.
+
+    Raises
+    ------
+    OutputError
+        If the file is damaged, or holds another shape.
+    """
+    try:
+        positions = np.load(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise OutputError(f"{file} cannot be read ({error}): remove it, and --resume makes it again") from error
+    if positions.shape != shape:
+        raise OutputError(f"{file} holds {positions.shape}, not {shape}: remove it, and --resume makes it again")
+    return np.asarray(positions)

@@ -23,7 +23,7 @@ from spacetime_tps.analysis.free_energy import (
 )
 from spacetime_tps.config import ReplicaExchangeSettings
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.dynamics.chains import ChainTask, sample_chain
+from spacetime_tps.dynamics.chains import ChainTask, read_chain, sample_chain, write_chain
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.progress import log, track
 from spacetime_tps.stages.annealed import run_paths, works
@@ -156,6 +156,8 @@ def sample_series(
 
     Raises
     ------
+    OutputError
+        If a chain's file is damaged.
     DynamicsError
         If a simulation breaks down.
     """
@@ -177,14 +179,14 @@ def sample_series(
         for direction in (-1 if index % 2 else 1,)
     ]
     files = [folder / f"chain_{index}.npy" for index in range(CHAINS)]
-    left = [(file, task) for file, task in zip(files, tasks, strict=True) if not file.is_file()]
-    chains = run.pool.map(sample_chain, [task for _, task in left])
-    for (file, _), chain in zip(left, track(chains, name, len(left)), strict=True):
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            np.save(stream, chain)
-        partial.replace(file)
-    positions = np.array([np.load(file) for file in files])
+    shape = (len(intervals), frames, *tasks[0].positions.shape)
+    chains = {index: read_chain(file, shape) for index, file in enumerate(files) if file.is_file()}
+    left = [index for index in range(CHAINS) if index not in chains]
+    sampled = run.pool.map(sample_chain, [tasks[index] for index in left])
+    for index, chain in zip(left, track(sampled, name, len(left)), strict=True):
+        write_chain(files[index], chain)
+        chains[index] = chain
+    positions = np.array([chains[index] for index in range(CHAINS)])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
 
@@ -229,15 +231,11 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
         kept.extend(frames[picked] for frames, picked in zip(members, chosen, strict=True))
         inefficiencies.append(inefficiency)
     order = np.concatenate(kept)
-    means = np.array([run.coordinates.encode(np.concatenate(at)).mean(0) for at in _on_curve(series, frames)])
+    on_curve = frames.positions[:, series.curve].swapaxes(0, 1)
+    means = np.array([run.coordinates.encode(np.concatenate(window)).mean(axis=0) for window in on_curve])
     latent = run.coordinates.encode(flat[order])
     cells = ((latent[None] - means[:, None]) ** 2).sum(axis=2).argmin(axis=0)
     return Sampled(bias[:, order], ensemble[order], chain[order]), cells, np.array(inefficiencies)
-
-
-def _on_curve(series: Series, frames: SeriesFrames) -> FloatArray:
-    """Positions (windows, CHAINS, frames, atoms, 3)."""
-    return frames.positions[:, series.curve].swapaxes(0, 1)
 
 
 def window_estimate(
