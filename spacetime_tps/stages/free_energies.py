@@ -8,6 +8,7 @@ from typing import Any
 
 import mdtraj
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from spacetime_tps.analysis.free_energy import (
     OUTSIDE,
@@ -234,7 +235,7 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     on_curve = frames.positions[:, series.curve].swapaxes(0, 1)
     means = np.array([run.coordinates.encode(np.concatenate(window)).mean(axis=0) for window in on_curve])
     latent = run.coordinates.encode(flat[order])
-    cells = ((latent[None] - means[:, None]) ** 2).sum(axis=2).argmin(axis=0)
+    cells = cdist(means, latent, "sqeuclidean").argmin(axis=0)
     return Sampled(bias[:, order], ensemble[order], chain[order]), cells, np.array(inefficiencies)
 
 
