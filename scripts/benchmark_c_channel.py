@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacetime_tps.config_files import load_settings
-from spacetime_tps.config_surface import SurfaceRunSettings
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import configure_logging, log, track
-from spacetime_tps.resources import find_system
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.settings.surface import SurfaceRunSettings
 from spacetime_tps.spacetime import Geodesic, Points, VarianceBound
-from spacetime_tps.surface_job import path_figures, run_walkers, solve, straight_line
-from spacetime_tps.surfaces import Surface
+from spacetime_tps.surfaces.job import path_figures, run_walkers, solve, straight_line
+from spacetime_tps.surfaces.surface import Surface
 
 STRAIGHT_LOG_SNR = (2.0, 3.0, 4.0, 5.0)
 STRAIGHT_START_BOUND = 0.2

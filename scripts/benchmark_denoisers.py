@@ -24,8 +24,8 @@ import denoiser_surfaces
 import torch
 from sections import one_of, write_section
 
-from spacetime_tps.config_files import read_yaml
 from spacetime_tps.progress import configure_logging
+from spacetime_tps.settings.files import read_yaml
 
 RESIDUES = (1, 3, 7, 14, 29)  # of the helices whose costs are measured
 SECTIONS = ("surfaces", "heavy", "all", "rounds", "growth")

@@ -29,7 +29,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score, roc_auc_score, roc_curve, silhouette_score
 
-from spacetime_tps.analysis import EditDistance
+from spacetime_tps.edit_distance import EditDistance
 from spacetime_tps.progress import configure_logging
 
 BASINS = {

@@ -34,8 +34,8 @@ from matplotlib.figure import Figure
 
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import Denoiser, Moments, fit_mixture
-from spacetime_tps.denoisers.frame import FreeRotations, RigidFrame
 from spacetime_tps.denoisers.message_passing import MessagePassingNetwork, MolecularGraph
+from spacetime_tps.denoisers.noise_space import FreeRotations, RigidFrame
 from spacetime_tps.denoisers.perceptron import PreconditionedNetwork
 from spacetime_tps.denoisers.potential import PotentialDenoiser, corrected
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at

@@ -34,15 +34,15 @@ import torch
 from matplotlib.figure import Figure
 from reference_data import ENDS, PaperSurface, paper_curve, paper_ends
 
-from spacetime_tps.config_files import load_settings
 from spacetime_tps.denoisers import GridDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.surface import SurfacePaths, anneal_walkers
-from spacetime_tps.resources import find_system
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, solve_geodesic
 from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
-from spacetime_tps.surfaces import Surface
+from spacetime_tps.surfaces.surface import Surface
 
 POINTS = 128
 TIME_STEP = 0.01  # with unit mobility: half of ds in the paper, which has ds = 0.0004

@@ -18,7 +18,7 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from spacetime_tps.dynamics.labels import renamed
+from spacetime_tps.dynamics.equivalent_atoms import renamed
 
 TARGETS = {"c5": (-146.0, 158.0), "c7eq": (-78.0, 55.0), "c7ax": (60.0, -40.0)}  # (phi, psi) in degrees
 

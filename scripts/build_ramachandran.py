@@ -24,9 +24,9 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.resources import find_system
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
 
 GRID = 90  # points along phi and along psi
 BIAS_FACTOR = 10.0

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacetime_tps.analysis import ensembles
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
-from spacetime_tps.denoisers.frame import Frame
-from spacetime_tps.denoisers.generation import Diffusion, GaussianStates
+from spacetime_tps.denoisers.noise_space import Frame
 from spacetime_tps.dynamics.energies import EnergyTask, potential_energies
-from spacetime_tps.stages.context import RunContext, make_frame
-from spacetime_tps.stages.samples import TrainingSet
-from spacetime_tps.states import FloatArray
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.generation import comparison as ensembles
+from spacetime_tps.generation.flow import Diffusion, GaussianStates
+from spacetime_tps.pipeline.samples import TrainingSet
+from spacetime_tps.runs.context import RunContext, make_frame
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 PER_SQUARE_ANGSTROM = math.log(100)  # in log SNR of nm⁻²
 LEVELS = range(-2, 9)  # log SNR per Å²

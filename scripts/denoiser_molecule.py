@@ -31,22 +31,22 @@ from denoiser_figures import LEVELS, STEPS, denoising_errors, generation, pieces
 from two_heads import train_two_heads
 
 from spacetime_tps import run
-from spacetime_tps.analysis import ensembles
-from spacetime_tps.calibration_job import calibrate, compare_curve
-from spacetime_tps.config_denoiser import PotentialSettings
-from spacetime_tps.config_files import load_settings, merge, read_yaml
+from spacetime_tps.calibration.job import calibrate, compare_curve
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import SpacetimeError
-from spacetime_tps.resources import find_system
+from spacetime_tps.generation import comparison as ensembles
+from spacetime_tps.pipeline.annealed_paths import make_paths
+from spacetime_tps.pipeline.denoiser import load_denoiser
+from spacetime_tps.pipeline.geodesics import REPORTED, endpoints, network_constraints, save_geodesic
+from spacetime_tps.pipeline.mixtures import fit_mixtures
+from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks, load_training_set
+from spacetime_tps.runs.context import RunContext, make_coordinates, make_frame, report_path
+from spacetime_tps.settings.denoiser import PotentialSettings
+from spacetime_tps.settings.files import load_settings, merge, read_yaml
+from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import solve_geodesic
-from spacetime_tps.stages.context import RunContext, make_coordinates, make_frame, report_path
-from spacetime_tps.stages.denoiser import load_denoiser
-from spacetime_tps.stages.geodesics import REPORTED, endpoints, network_constraints, save_geodesic
-from spacetime_tps.stages.mixtures import fit_mixtures
-from spacetime_tps.stages.paths import make_paths
-from spacetime_tps.stages.samples import TrainingSet, held_out_blocks, load_training_set
 
 SYSTEM = "alanine_dipeptide"
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -16,9 +16,9 @@ import torch
 import yaml
 from denoiser_molecule import EFFORT, Effort, of_calibration, share_samples, start
 
-from spacetime_tps.calibration_job import calibrate
-from spacetime_tps.config_files import merge
-from spacetime_tps.stages.context import report_path
+from spacetime_tps.calibration.job import calibrate
+from spacetime_tps.runs.context import report_path
+from spacetime_tps.settings.files import merge
 
 ROUNDS = (0, 1, 2)
 SETTINGS: dict[str, Any] = {

@@ -33,21 +33,21 @@ from reference_data import PaperSurface, paper_ends
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from spacetime_tps.config_denoiser import PotentialSettings
-from spacetime_tps.config_files import load_settings
 from spacetime_tps.denoisers import GridDenoiser
 from spacetime_tps.denoisers.base import Denoiser, Moments
-from spacetime_tps.denoisers.frame import PlainFrame
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
+from spacetime_tps.denoisers.noise_space import PlainFrame
 from spacetime_tps.denoisers.potential import build_network
-from spacetime_tps.denoisers.training import Batch, Samples, Trainer, principal_directions
 from spacetime_tps.errors import SpacetimeError
 from spacetime_tps.progress import configure_logging
-from spacetime_tps.resources import find_system
+from spacetime_tps.settings.denoiser import PotentialSettings
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import Points, VarianceBound, point, solve_geodesic
 from spacetime_tps.spacetime.family import curve_divergences
-from spacetime_tps.surfaces import Surface
+from spacetime_tps.surfaces.surface import Surface
+from spacetime_tps.training.trainer import Batch, Samples, Trainer, principal_directions
 
 SAMPLES = 20_000
 COMPONENTS = (10, 20, 40)  # of the mixture

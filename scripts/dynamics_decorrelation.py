@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spacetime_tps import sample_paths
-from spacetime_tps.path_sampling_job import FOLDER, KINDS, SELECTIONS
+from spacetime_tps.path_ensemble.job import FOLDER, KINDS, SELECTIONS
 
 
 @dataclass(frozen=True)

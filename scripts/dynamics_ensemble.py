@@ -21,16 +21,8 @@ import numpy as np
 import openmm
 from scipy.special import expit
 
-from spacetime_tps.analysis.path_ensemble import (
-    Comparison,
-    compare,
-    crossing,
-    reactive_segments,
-    statistical_inefficiency,
-)
-from spacetime_tps.config_files import load_settings
-from spacetime_tps.dynamics.committor import CommittorModel, Descriptors
-from spacetime_tps.dynamics.path_sampling import Move, MoveKind, Path, lost_move, try_move
+from spacetime_tps.committor.model import CommittorModel, Descriptors
+from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, State, state_indices
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import (
     Engine,
@@ -41,9 +33,17 @@ from spacetime_tps.dynamics.workers import (
     openmm_seed,
     seeded_context,
 )
-from spacetime_tps.resources import find_system
-from spacetime_tps.states import CollectiveVariable, FloatArray, State, state_indices
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.path_ensemble.moves import Move, MoveKind, Path, lost_move, try_move
+from spacetime_tps.path_ensemble.statistics import (
+    Comparison,
+    compare,
+    crossing,
+    reactive_segments,
+    statistical_inefficiency,
+)
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 KINDS: tuple[MoveKind, ...] = ("one_way", "two_way")
 TEMPERATURE = 300.0  # of the model potential, K

@@ -18,15 +18,11 @@ import numpy as np
 from dynamics_schedules import opened, started
 
 from spacetime_tps import free_energies
-from spacetime_tps.analysis.free_energy import check_overlap, mbar
-from spacetime_tps.config import ReplicaExchangeSettings, RunSettings
-from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.resources import find_system
-from spacetime_tps.stages.context import RunContext
-from spacetime_tps.stages.free_energies import (
+from spacetime_tps.free_energy.estimates import check_overlap, mbar
+from spacetime_tps.free_energy.windows import (
     annealing_estimate,
     equilibrium_ends,
     make_series,
@@ -35,9 +31,13 @@ from spacetime_tps.stages.free_energies import (
     sample_series,
     stiffened,
 )
-from spacetime_tps.stages.geodesics import load_geodesic
-from spacetime_tps.stages.paths import straight_line
-from spacetime_tps.stages.samples import make_samples
+from spacetime_tps.pipeline.annealed_paths import straight_line
+from spacetime_tps.pipeline.geodesics import load_geodesic
+from spacetime_tps.pipeline.samples import make_samples
+from spacetime_tps.runs.context import RunContext
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.run import ReplicaExchangeSettings, RunSettings
+from spacetime_tps.settings.shipped import find_system
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from spacetime_tps.config import RunSettings, ShootingSettings
-from spacetime_tps.config_files import open_run
 from spacetime_tps.coordinates import TorsionCoordinates
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.export import write_trr
-from spacetime_tps.stages.annealed import run_paths
-from spacetime_tps.stages.context import RunContext, make_coordinates
-from spacetime_tps.stages.geodesics import load_geodesic
-from spacetime_tps.stages.paths import straight_line
-from spacetime_tps.stages.reactive import make_reactive
+from spacetime_tps.pipeline.annealed_paths import straight_line
+from spacetime_tps.pipeline.annealing import run_paths
+from spacetime_tps.pipeline.geodesics import load_geodesic
+from spacetime_tps.pipeline.reactive import make_reactive
+from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.trajectories import write_trr
+from spacetime_tps.settings.files import open_run
+from spacetime_tps.settings.run import RunSettings, ShootingSettings
 
 STRAIGHT_SNR = (2000.0, 5500.0, 15000.0)  # nm⁻²
 STEERED_SNR = (50.0, 200.0)

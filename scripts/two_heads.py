@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from spacetime_tps.config_denoiser import PotentialSettings
 from spacetime_tps.denoisers import Moments
-from spacetime_tps.denoisers.frame import Frame
+from spacetime_tps.denoisers.noise_space import Frame
 from spacetime_tps.denoisers.perceptron import LEVELS
-from spacetime_tps.denoisers.training import principal_directions
 from spacetime_tps.errors import GeometryError
+from spacetime_tps.settings.denoiser import PotentialSettings
+from spacetime_tps.training.trainer import principal_directions
 
 _ONE = math.log(math.e - 1)  # softplus of it is 1
 

@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spacetime_tps.calibration_job import calibrate
-    from spacetime_tps.committor_job import committors
-    from spacetime_tps.free_energy_job import free_energies
-    from spacetime_tps.path_sampling_job import sample_paths
-    from spacetime_tps.pipeline import run
-    from spacetime_tps.training_job import train
+    from spacetime_tps.calibration.job import calibrate
+    from spacetime_tps.committor.job import committors
+    from spacetime_tps.free_energy.job import free_energies
+    from spacetime_tps.path_ensemble.job import sample_paths
+    from spacetime_tps.pipeline.run import run
+    from spacetime_tps.pipeline.training import train
 
 __all__ = ["__version__", "calibrate", "committors", "free_energies", "run", "sample_paths", "train"]
 __version__ = "0.1.0"
 _JOBS = {
-    "calibrate": "calibration_job",
-    "committors": "committor_job",
-    "free_energies": "free_energy_job",
-    "run": "pipeline",
-    "sample_paths": "path_sampling_job",
-    "train": "training_job",
+    "calibrate": "calibration.job",
+    "committors": "committor.job",
+    "free_energies": "free_energy.job",
+    "run": "pipeline.run",
+    "sample_paths": "path_ensemble.job",
+    "train": "pipeline.training",
 }
 
 

@@ -1,20 +1,25 @@
-"""What tests of several folders share."""
+"""What tests of several folders share: runs, toy systems, workers in this process."""
 
 import importlib
 import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import openmm
 import pytest
 import yaml
 
-from spacetime_tps.config_files import load_settings
+from spacetime_tps.dynamics import workers
+from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.resources import find_system
-from spacetime_tps.stages.context import make_coordinates
+from spacetime_tps.dynamics.workers import Engine
+from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -66,3 +71,119 @@ def with_geodesic(begun) -> Path:
         folder / "geodesics" / "low_variance.npz", y=y, mean=y, log_snr=np.full(len(y), 6.5), variance=np.ones(len(y))
     )
     return folder
+
+
+KT = 300 * MOLAR_GAS_CONSTANT
+
+
+@pytest.fixture(scope="session")
+def system_settings():
+    return load_settings(find_system("alanine_dipeptide")).system
+
+
+@pytest.fixture(scope="session")
+def molecule(system_settings):
+    return MolecularSystem.from_settings(system_settings)
+
+
+@pytest.fixture(scope="session")
+def heavy_atoms(molecule):
+    return molecule.topology.select("element != H")
+
+
+@pytest.fixture(scope="session")
+def wells():
+    """Independent particles, each in the well ½ stiffness |x|² around the origin: a function that makes the System."""
+
+    def build(particles: int, stiffness: float = 1000.0, mass: float = 10.0) -> openmm.System:
+        system = openmm.System()
+        force = openmm.CustomExternalForce("0.5*stiffness*(x^2+y^2+z^2)")
+        force.addGlobalParameter("stiffness", stiffness)
+        for _ in range(particles):
+            force.addParticle(system.addParticle(mass), [])
+        system.addForce(force)
+        return system
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def toy_engine():
+    """An Engine at 300 K for any System."""
+
+    def build(system: openmm.System, restrained=(), friction=20.0, time_step=0.05, periodic=False) -> Engine:
+        return Engine(
+            system_xml=openmm.XmlSerializer.serialize(system),
+            restrained_atoms=tuple(restrained),
+            temperature=300.0,
+            friction=friction,
+            time_step=time_step,
+            kt=KT,
+            periodic=periodic,
+            platform="Reference",
+            states=(),
+        )
+
+    return build
+
+
+class WorkerHere:
+    """Makes this process the worker: it can be asked as a WorkerPool is, and its tasks can be called directly."""
+
+    workers = 1
+
+    def start(self, engine: Engine) -> None:
+        workers._start_worker(engine)
+
+    def map(self, function, tasks, chunk=1, lost=None):
+        return map(function, tasks)
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    monkeypatch.setattr(workers, "_engine", None)
+    monkeypatch.setattr(workers, "_contexts", {})
+    handler = signal.getsignal(signal.SIGINT)
+    yield WorkerHere()
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture
+def toy_molecule():
+    """What samplers ask of a molecule, both of whose states have the given positions."""
+
+    def build(positions: np.ndarray, time_step: float = 0.05):
+        state = SimpleNamespace(structure="start")
+        return SimpleNamespace(structures={"start": positions}, states=(state, state), time_step=time_step)
+
+    return build
+
+
+@pytest.fixture
+def interpolation(molecule, heavy_atoms):
+    """The straight line of the heavy atoms from C7eq to C7ax, and all atoms of its start."""
+    first = molecule.trajectory(molecule.structures["c7eq"][None])
+    last = molecule.trajectory(molecule.structures["c7ax"][None]).superpose(first, atom_indices=heavy_atoms)
+    ends = [t.xyz[0, heavy_atoms].astype(float) for t in (first, last)]
+    centres = np.linspace(*ends, 16)
+    return RestraintSchedule(centres, np.full(16, np.log(6000.0))), first.xyz[0].astype(float)
+
+
+@pytest.fixture
+def annealed_path(molecule, heavy_atoms, interpolation, worker):
+    """A path of alanine dipeptide along that line, 600 steps of 1 fs."""
+    worker.start(Engine.for_system(molecule, heavy_atoms))
+    schedule, start = interpolation
+    return anneal(AnnealingTask("path 0", schedule, start, 600, 7, 300.0, 0.001, np.random.SeedSequence(3)))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> RunContext:
+    """Of alanine dipeptide, with nothing done yet."""
+    monkeypatch.setattr(workers, "_contexts", {})
+    settings = load_settings(find_system("alanine_dipeptide"))
+    molecule = MolecularSystem.from_settings(settings.system)
+    coordinates = make_coordinates(settings, molecule)
+    monkeypatch.setattr(workers, "_engine", Engine.for_system(molecule, coordinates.atoms))
+    pool = SimpleNamespace(map=lambda function, tasks, chunk=1: map(function, tasks))
+    return RunContext(settings, molecule, coordinates, tmp_path, pool, np.random.SeedSequence(0))

@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
 from pathlib import Path
 import spacetime_tps
-from spacetime_tps.config_files import load_settings
+from spacetime_tps.settings.files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.resources import find_system, shipped_systems
+from spacetime_tps.settings.shipped import find_system, shipped_systems
 for name in shipped_systems():
     load_settings(find_system(name))
 molecule = MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.states import CollectiveVariable, FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 
 Dihedral = tuple[int, int, int, int]
 Restrained = tuple[int, ...] | tuple[Dihedral, ...]

@@ -10,8 +10,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.errors import MoleculeError, TrajectoryError
-from spacetime_tps.states import CollectiveVariable, FloatArray
 
 
 @dataclass(frozen=True, eq=False)

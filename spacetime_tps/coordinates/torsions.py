@@ -12,8 +12,8 @@ from mdtraj.geometry import dihedral as by_mdtraj
 from numpy.typing import NDArray
 
 from spacetime_tps.coordinates.base import Dihedral
+from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.errors import ConfigError, MoleculeError, TrajectoryError
-from spacetime_tps.states import CollectiveVariable, FloatArray
 
 
 def indices_omega(topology: mdtraj.Topology) -> NDArray[np.intp]:

@@ -2,10 +2,10 @@
 
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.denoisers.external import ExternalDenoiser
-from spacetime_tps.denoisers.frame import FreeRotations
 from spacetime_tps.denoisers.grid import GridDenoiser
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser, average_mixtures
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
+from spacetime_tps.denoisers.noise_space import FreeRotations
 from spacetime_tps.denoisers.potential import PotentialDenoiser
 from spacetime_tps.denoisers.torus import (
     VonMisesMixtureDenoiser,

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.denoisers.files import read, write
-from spacetime_tps.denoisers.frame import FreeRotations
 from spacetime_tps.denoisers.message_passing import MessagePassingNetwork, MolecularGraph
 from spacetime_tps.denoisers.mixture import FACTORS, GaussianMixtureDenoiser
+from spacetime_tps.denoisers.noise_space import FreeRotations
 from spacetime_tps.denoisers.perceptron import PreconditionedNetwork
 from spacetime_tps.denoisers.torus import PARAMETERS, VonMisesMixtureDenoiser
 from spacetime_tps.errors import GeometryError

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import openmm
 
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.integrators import set_motion
 from spacetime_tps.dynamics.restraint import Restraint
 from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.states import FloatArray
 
 _EXPLODED = 1e6  # nm or nm/ps: no molecule, and soon beyond what trajectory files can hold
 _RECORDS = ("potential", "restraint", "highest", "work")

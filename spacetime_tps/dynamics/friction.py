@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import openmm
 
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.integrators import RESTRAINT
 from spacetime_tps.dynamics.workers import start_restrained
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.states import FloatArray
 
 LEAST = 0.02
 """Friction that any place is taken to have, in units of the mean: an estimate may come out at zero or below."""

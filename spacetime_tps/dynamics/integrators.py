@@ -6,7 +6,7 @@ import math
 
 import openmm
 
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 PHYSICAL, RESTRAINT = 0, 1
 """Force groups of the molecule's own forces and of the restraint."""

@@ -9,8 +9,8 @@ import numpy as np
 import openmm
 
 from spacetime_tps.coordinates.base import Dihedral, Restrained
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.integrators import RESTRAINT, SHARE, STIFFNESS
-from spacetime_tps.states import FloatArray
 
 
 class Restraint(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spacetime_tps.config import MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import (
     WorkerPool,
@@ -18,8 +18,8 @@ from spacetime_tps.dynamics.workers import (
 )
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.progress import track
-from spacetime_tps.states import FloatArray
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.run import MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 
 @dataclass(frozen=True)

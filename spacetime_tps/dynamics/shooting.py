@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import openmm
 
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.workers import (
     current_state,
     get_positions,
@@ -17,7 +18,6 @@ from spacetime_tps.dynamics.workers import (
     openmm_seed,
     seeded_context,
 )
-from spacetime_tps.states import FloatArray
 
 Outcome = Literal["A", "B", "none", "failed"]
 """The state that one side of a shot reached first; none if the time limit came first."""

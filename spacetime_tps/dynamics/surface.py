@@ -9,10 +9,10 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from spacetime_tps.config_surface import TABLE
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import ConfigError, DynamicsError
-from spacetime_tps.states import FloatArray
+from spacetime_tps.settings.surface import TABLE
 
 
 class SurfacePotential:

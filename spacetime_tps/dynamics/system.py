@@ -12,13 +12,20 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from spacetime_tps.config import SystemSettings
-from spacetime_tps.dynamics.labels import check_same_handedness, matched_hydrogens, renamed
+from spacetime_tps.coordinates.states import (
+    CollectiveVariable,
+    FloatArray,
+    State,
+    Values,
+    check_disjoint,
+    state_indices,
+)
+from spacetime_tps.dynamics.equivalent_atoms import check_same_handedness, matched_hydrogens, renamed
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
-from spacetime_tps.resources import data_folder
-from spacetime_tps.states import CollectiveVariable, FloatArray, State, Values, check_disjoint, state_indices
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.run import SystemSettings
+from spacetime_tps.settings.shipped import data_folder
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 _NONBONDED = {
     "NoCutoff": app.NoCutoff,

@@ -20,12 +20,12 @@ import openmm
 from openmm import unit
 
 from spacetime_tps.coordinates.base import Restrained
+from spacetime_tps.coordinates.states import FloatArray, State, state_indices
 from spacetime_tps.dynamics.integrators import annealing_integrator, set_temperature, shooting_integrator
 from spacetime_tps.dynamics.restraint import Restraint, make_restraint
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.states import FloatArray, State, state_indices
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -11,11 +11,11 @@ import openmm
 from mdtraj.formats import XTCTrajectoryFile
 from openmm import app, unit
 
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
-from spacetime_tps.export.stored import StoredTrajectory
-from spacetime_tps.export.trajectories import write_topology_pdb, write_trr
-from spacetime_tps.states import FloatArray
+from spacetime_tps.runs.stored import StoredTrajectory
+from spacetime_tps.runs.trajectories import write_topology_pdb, write_trr
 
 NOTES: Mapping[str, str] = {
     "gromacs": "positions (nm), velocities (nm/ps), times (ps) and the box, in single precision",

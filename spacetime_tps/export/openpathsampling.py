@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import openmm
 
-from spacetime_tps.analysis.path_ensemble import check_path_shape
 from spacetime_tps.dynamics.integrators import shooting_integrator
+from spacetime_tps.dynamics.path_shape import check_path_shape
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import OutputError, TrajectoryError
-from spacetime_tps.export.stored import StoredTrajectory
-from spacetime_tps.export.trajectories import write_topology_pdb
+from spacetime_tps.runs.stored import StoredTrajectory
+from spacetime_tps.runs.trajectories import write_topology_pdb
 
 LOADER = "load_openpathsampling.py"
 

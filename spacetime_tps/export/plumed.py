@@ -11,8 +11,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import ConfigError, TrajectoryError
-from spacetime_tps.states import FloatArray
 
 REFERENCE, INPUT = "reference.pdb", "plumed.dat"
 CANDIDATES = 240

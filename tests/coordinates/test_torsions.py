@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from spacetime_tps.coordinates import TorsionCoordinates
+from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.errors import ConfigError, MoleculeError, TrajectoryError
-from spacetime_tps.resources import data_folder
-from spacetime_tps.states import CollectiveVariable
+from spacetime_tps.settings.shipped import data_folder
 
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)
 LOOSE = TorsionCoordinates(("first", "second"), ((0, 1, 2, 3), (1, 2, 3, 4)))

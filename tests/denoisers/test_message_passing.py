@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers.message_passing import MessagePassingNetwork, MolecularGraph
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.resources import find_system
+from spacetime_tps.settings.shipped import find_system
 
 RANGE = (2.6, 12.6)
 CUTOFF = 0.4

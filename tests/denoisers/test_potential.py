@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from spacetime_tps.denoisers.base import Moments
-from spacetime_tps.denoisers.frame import FreeRotations
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
+from spacetime_tps.denoisers.noise_space import FreeRotations
 from spacetime_tps.denoisers.potential import PotentialDenoiser, build_network
 from spacetime_tps.denoisers.torus import VonMisesMixtureDenoiser
 from spacetime_tps.errors import GeometryError

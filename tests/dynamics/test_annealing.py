@@ -9,7 +9,7 @@ import pytest
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.workers import Engine
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 KT = 300 * MOLAR_GAS_CONSTANT
 COLD = 1e-30

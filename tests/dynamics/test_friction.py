@@ -6,7 +6,7 @@ import pytest
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.friction import LEAST, FrictionTask, allot, friction, restraint_forces, timed, uniform
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 KT = 300 * MOLAR_GAS_CONSTANT
 STIFFNESS, MASS, DAMPING, STEP = 1000.0, 10.0, 40.0, 0.01

@@ -13,7 +13,7 @@ from spacetime_tps.dynamics.integrators import (
     shooting_integrator,
 )
 from spacetime_tps.dynamics.restraint import make_restraint
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 BOTH = pytest.mark.parametrize("make", [annealing_integrator, shooting_integrator])
 FRAMES = 300

@@ -6,11 +6,11 @@ import pytest
 from scipy.special import i0e, i1e
 
 from spacetime_tps.coordinates import TorsionCoordinates
-from spacetime_tps.dynamics.equilibrium import RestrainedTask, sample_restrained
 from spacetime_tps.dynamics.integrators import RESTRAINT, SHARE
+from spacetime_tps.dynamics.restrained import RestrainedTask, sample_restrained
 from spacetime_tps.dynamics.restraint import HarmonicRestraint, make_restraint
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 KT = 300 * MOLAR_GAS_CONSTANT
 

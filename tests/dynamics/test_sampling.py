@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.stats import gamma
 
-from spacetime_tps.config import MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.dynamics.sampling import (
     Segment,
     SegmentEnd,
@@ -15,7 +14,8 @@ from spacetime_tps.dynamics.sampling import (
 )
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.run import MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 STIFFNESS, PARTICLES, TIME_STEP = 1000.0, 4, 0.02
 DIMENSION = 3 * PARTICLES

@@ -6,10 +6,10 @@ import numpy as np
 import openmm
 import pytest
 
+from spacetime_tps.coordinates.states import CollectiveVariable, State, state_indices
 from spacetime_tps.dynamics.shooting import Shot, ShotResult, shoot
 from spacetime_tps.dynamics.workers import Engine
-from spacetime_tps.states import CollectiveVariable, State, state_indices
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 FRAME_STEPS = 5
 

@@ -9,12 +9,12 @@ import numpy as np
 import openmm
 import pytest
 
-from spacetime_tps.config_files import load_settings
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.export.formats import NOTES, WRITERS, periodic_box, write_trajectories
-from spacetime_tps.export.stored import StoredTrajectory
-from spacetime_tps.resources import find_system
+from spacetime_tps.runs.stored import StoredTrajectory
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
 
 FRAMES, SPACING = 7, 0.01
 

@@ -14,7 +14,7 @@ import numpy as np
 import openmm
 import pytest
 
-from spacetime_tps.config_files import load_settings
+from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.integrators import shooting_integrator
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import OutputError, TrajectoryError
@@ -24,9 +24,9 @@ from spacetime_tps.export.openpathsampling import (
     to_openpathsampling,
     write_openpathsampling,
 )
-from spacetime_tps.export.stored import StoredTrajectory
-from spacetime_tps.resources import find_system
-from spacetime_tps.states import state_indices
+from spacetime_tps.runs.stored import StoredTrajectory
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from spacetime_tps.errors import ConfigError, TrajectoryError
 from spacetime_tps.export.plumed import INPUT, REFERENCE, pick_reference, plumed_input, write_plumed
-from spacetime_tps.resources import data_folder
+from spacetime_tps.settings.shipped import data_folder
 
 ALANINE = data_folder("systems") / "alanine_dipeptide"
 

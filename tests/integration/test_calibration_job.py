@@ -12,9 +12,9 @@ import yaml
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from spacetime_tps.calibration_job import MARGIN, calibrate
-from spacetime_tps.cli import app
-from spacetime_tps.stages.windows import CHAINS
+from spacetime_tps.calibration.job import MARGIN, calibrate
+from spacetime_tps.calibration.windows import CHAINS
+from spacetime_tps.cli.app import app
 
 POINTS, WINDOWS, FRAMES = 2, 3, 10
 SMALL: dict[str, Any] = {

@@ -23,13 +23,13 @@ import yaml
 from MDAnalysis.analysis.rms import rmsd
 from typer.testing import CliRunner
 
-from spacetime_tps import pipeline
-from spacetime_tps.cli import app
-from spacetime_tps.config_files import load_settings
+from spacetime_tps.cli.app import app
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.export import read_hdf5_energies
-from spacetime_tps.resources import data_folder, find_system
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.pipeline import run as pipeline
+from spacetime_tps.runs.trajectories import read_hdf5_energies
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import data_folder, find_system
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 SEED = 3
 SYSTEM = "alanine_dipeptide"

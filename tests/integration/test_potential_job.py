@@ -15,12 +15,13 @@ import yaml
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from spacetime_tps import pipeline
-from spacetime_tps.cli import app
+from spacetime_tps.calibration import windows
+from spacetime_tps.cli.app import app
 from spacetime_tps.denoisers import PotentialDenoiser
-from spacetime_tps.stages import refinement, windows
-from spacetime_tps.stages.potential import CHECKPOINT
-from spacetime_tps.training_job import FILE
+from spacetime_tps.pipeline import on_policy as refinement
+from spacetime_tps.pipeline import run as pipeline
+from spacetime_tps.pipeline.potential import CHECKPOINT
+from spacetime_tps.pipeline.training import FILE
 
 SYSTEM = "alanine_dipeptide"
 HEAVY = 10

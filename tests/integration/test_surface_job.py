@@ -9,9 +9,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from spacetime_tps.cli import app
-from spacetime_tps.config_files import load_settings
-from spacetime_tps.resources import find_system
+from spacetime_tps.cli.app import app
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
 
 SYSTEM, SEED, COUNT, STEPS, POINTS = "c_channel", 4, 24, 2000, 48
 SMALL = {

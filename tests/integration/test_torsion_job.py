@@ -12,14 +12,14 @@ import yaml
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
-from spacetime_tps.cli import app
-from spacetime_tps.config import TorsionSettings
-from spacetime_tps.config_files import load_settings
+from spacetime_tps.cli.app import app
 from spacetime_tps.denoisers import VonMisesMixtureDenoiser
 from spacetime_tps.errors import ConfigError
-from spacetime_tps.export import read_trr
-from spacetime_tps.resources import data_folder, find_system
-from spacetime_tps.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.runs.trajectories import read_trr
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.run import TorsionSettings
+from spacetime_tps.settings.shipped import data_folder, find_system
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 SYSTEM = "alanine_dipeptide"
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)

@@ -1,0 +1,1 @@
+"""The calibration: a model against restrained dynamics of the molecule."""

@@ -1,0 +1,180 @@
+"""How far a denoiser can be trusted: held-out denoising error, moments and divergences against restrained dynamics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.denoisers.base import Denoiser
+from spacetime_tps.denoisers.noise_space import Frame
+
+
+def denoising_error(
+    denoiser: Denoiser,
+    frame: Frame,
+    samples: FloatArray,
+    weights: FloatArray,
+    log_snr: float,
+    generator: torch.Generator,
+    repeats: int = 4,
+) -> float:
+    """Mean squared error E|x − x̂(y)|² on noised samples.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    frame : Frame
+        That noise is added in.
+    samples : array, shape (n, dimension)
+        Held out from the fit.
+    weights : array, shape (n,)
+    log_snr : float
+    generator : torch.Generator
+    repeats : int
+        Noise draws for each sample.
+    """
+    x = torch.from_numpy(np.repeat(samples, repeats, axis=0))
+    levels = torch.full((len(x),), log_snr, dtype=torch.float64)
+    y, target, _ = frame.noisy(x, levels, generator)
+    with torch.no_grad():
+        mean = denoiser.moments(y, levels).mean
+    errors = ((mean - target) ** 2).sum(1).numpy()
+    return float(np.average(errors, weights=np.repeat(weights, repeats)))
+
+
+def block_mean(values: FloatArray, blocks: int = 10) -> tuple[FloatArray, FloatArray]:
+    """Mean over frames (first axis) of a correlated series and its standard error from block averages."""
+    means = np.array([block.mean(axis=0) for block in np.array_split(values, blocks)])
+    return means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(blocks)
+
+
+def compare_moments(
+    mean: FloatArray,
+    variance: float,
+    y: FloatArray,
+    sampled: FloatArray,
+    outside: FloatArray | float = 0.0,
+    blocks: int = 10,
+) -> dict[str, float]:
+    """Model's moments at a spacetime point beside those of restrained dynamics there.
+
+    Parameters
+    ----------
+    mean : array, shape (dimension,)
+    variance : float
+        tr Cov[x|z] by the model.
+    y : array, shape (dimension,)
+    sampled : array, shape (frames, dimension)
+        Latent vectors from restrained dynamics.
+    outside : array, shape (frames,), optional
+        Square of what x has outside the latent space.
+    blocks : int
+        For the errors; of equal length, in the order of the frames.
+
+    Returns
+    -------
+    dict
+        ``mean_distance`` |x̂_model − x̂_MD| with its error, and the variance and E|x − y|² by both, all in the
+        coordinate's unit.
+    """
+    md_mean, md_error = block_mean(sampled, blocks)
+    misfit, misfit_error = block_mean(((sampled - y) ** 2).sum(1) + outside, blocks)
+    return {
+        "mean_distance": float(np.linalg.norm(mean - md_mean)),
+        "mean_distance_error": float(np.linalg.norm(md_error)),
+        "variance_model": variance,
+        "variance_md": float(sampled.var(axis=0, ddof=1).sum() + np.mean(outside)),
+        "mean_square_displacement_model": float(((mean - y) ** 2).sum()) + variance,
+        "mean_square_displacement_md": float(misfit),
+        "mean_square_displacement_md_error": float(misfit_error),
+    }
+
+
+@dataclass(frozen=True)
+class SampledCurve:
+    """Divergences along a row of windows by what was sampled in them, and the energy and length they add up to.
+
+    Attributes
+    ----------
+    divergences, errors : array, shape (windows - 1,)
+        J of neighbouring windows, and its standard error.
+    energy, energy_error : float
+        (windows − 1)/2 Σ J.
+    length, length_error : float
+        Σ √J. A J that noise has made negative counts as zero.
+    """
+
+    divergences: FloatArray
+    errors: FloatArray
+    energy: float
+    energy_error: float
+    length: float
+    length_error: float
+
+
+def sampled_curve(y: FloatArray, snr: FloatArray, latent: FloatArray, outside: FloatArray) -> SampledCurve:
+    """J of neighbouring windows from frames of the restrained ensembles in them.
+
+    J(a, b) = (η_a − η_b)·(μ_a − μ_b) = ⟨u_b − u_a⟩_a − ⟨u_b − u_a⟩_b with u = SNR/2 |x − y|²: the work dissipated by an
+    instantaneous switch forward and one back (Crooks, arXiv 0706.0559). It is linear
+    in what is sampled, so its estimate has no bias. Errors are from the spread over chains; those of energy and length
+    know that neighbouring chords share a window.
+
+    Parameters
+    ----------
+    y : array, shape (windows, dimension)
+    snr : array, shape (windows,)
+    latent : array, shape (windows, chains, frames, dimension)
+    outside : array, shape (windows, chains, frames)
+    """
+
+    def works(frames: slice) -> FloatArray:
+        """u_b − u_a of each chord, averaged over each chain of these windows, shape (chords, chains)."""
+        ends = (
+            0.5 * snr[end, None, None] * (((latent[frames] - y[end, None, None]) ** 2).sum(-1) + outside[frames])
+            for end in (slice(1, None), slice(None, -1))
+        )
+        return np.asarray(np.subtract(*ends).mean(axis=-1))
+
+    ahead, behind = works(slice(None, -1)), works(slice(1, None))
+    divergences = ahead.mean(axis=1) - behind.mean(axis=1)
+    root = np.sqrt(divergences.clip(min=0))
+
+    def error(slope: FloatArray) -> float:
+        """Standard error of Σ slope · J."""
+        by_window = np.zeros((len(y), ahead.shape[1]))
+        by_window[:-1] += slope[:, None] * ahead
+        by_window[1:] -= slope[:, None] * behind
+        return float(np.sqrt((_standard_error(by_window) ** 2).sum()))
+
+    chords = len(divergences)
+    return SampledCurve(
+        divergences=divergences,
+        errors=np.hypot(_standard_error(ahead), _standard_error(behind)),
+        energy=float(0.5 * chords * divergences.sum()),
+        energy_error=error(np.full(chords, 0.5 * chords)),
+        length=float(root.sum()),
+        length_error=error(np.divide(0.5, root, out=np.zeros(chords), where=root > 0)),
+    )
+
+
+def halves_score(values: FloatArray) -> FloatArray:
+    """How much the second halves of chains differ from the first, in standard errors over chains.
+
+    Of Student's distribution with chains − 1 degrees of freedom if the chains were in equilibrium from the start.
+
+    Parameters
+    ----------
+    values : array, shape (..., chains, frames)
+    """
+    half = values.shape[-1] // 2
+    change = values[..., -half:].mean(axis=-1) - values[..., :half].mean(axis=-1)
+    return np.asarray(change.mean(axis=-1) / _standard_error(change))
+
+
+def _standard_error(chains: FloatArray) -> FloatArray:
+    """Of the mean over the last axis."""
+    return np.asarray(chains.std(axis=-1, ddof=1) / np.sqrt(chains.shape[-1]))

@@ -1,0 +1,1 @@
+"""The committor: its model, shots that measure it, and the transition states."""

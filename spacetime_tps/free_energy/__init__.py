@@ -1,0 +1,1 @@
+"""Free energies: windows along a geodesic, annealing there and back, replica exchange."""

@@ -1,0 +1,145 @@
+"""The free-energy job: ΔF between the states of a run and the profile along one of its geodesics."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.dynamics.workers import Engine, WorkerPool
+from spacetime_tps.free_energy.figure import free_energy_figure
+from spacetime_tps.free_energy.windows import (
+    CHAINS,
+    annealing_estimate,
+    equilibrium_ends,
+    make_series,
+    replica_estimate,
+    sample_series,
+    stiffened,
+    window_estimate,
+)
+from spacetime_tps.pipeline.geodesics import load_geodesic
+from spacetime_tps.progress import log
+from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.requests import begun_folder, check_curve, check_options, check_request, open_molecule_run
+
+FOLDER = "free_energy"
+
+
+def free_energies(
+    output: str | Path,
+    *,
+    curve: str = "low_variance",
+    windows: int = 48,
+    frames: int = 200,
+    paths: int = 32,
+    seed: int | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """ΔF(A → B) between a run's states by windows along a geodesic and by annealing, at the run's own temperature.
+
+    Writes ``free_energy/`` in its folder: ``free_energy.json`` with everything, ``profile.csv`` with a row for each
+    window on the curve, ``overlap.csv`` with MBAR's overlap matrix, ``free_energy.png``, and the frames of the windows
+    by chain, ``chain_*.npy`` (windows, frames, atoms, 3) in nm. Scripts that call this need an
+    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+
+    Parameters
+    ----------
+    output : str or Path
+        Folder of a run that has its geodesics.
+    curve : str
+        Name of a stored geodesic.
+    windows : int
+        On the curve; those that lead from its ends to the free states come on top.
+    frames : int
+        Of each of the eight chains in a window, 0.03 ps apart on the curve and 1 ps in the free states.
+    paths : int
+        Annealed along the curve, as many there and as many back.
+    seed : int, optional
+        By default that of the run.
+    workers : int, optional
+        Worker processes, by default one a core. Results do not depend on it.
+    resume : bool
+        Go on with an interrupted one that was asked for the same.
+    overwrite : bool
+        Replace earlier free energies.
+
+    Returns
+    -------
+    dict
+        What ``free_energy.json`` holds: ``windows``, ``annealing`` and ``replica_exchange`` (None if the run has none),
+        each with ``value`` and ``error`` in kJ/mol, and more.
+
+    Raises
+    ------
+    SpacetimeError
+        If an input is wrong (before any long work), a simulation fails, or neighbouring windows do not overlap.
+    """
+    output = Path(output)
+    least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
+    check_options(least | {"seed": (seed, 0)})
+    settings, run_seed = open_molecule_run(output, "geodesics")
+    check_curve(output, curve)
+    seed = run_seed if seed is None else seed
+    folder = output / FOLDER
+    request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": seed}
+    check_request(folder, request, resume, overwrite)
+    molecule = MolecularSystem.from_settings(settings.system)
+    coordinates = make_coordinates(settings, molecule)
+    torch.set_num_threads(1)
+    sequence = np.random.SeedSequence([seed, *FOLDER.encode()])
+    window_seed, bootstrap_seed, path_seed, replica_seed = sequence.spawn(4)
+    if not resume:
+        with begun_folder(folder, request):
+            pass
+    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
+        run = RunContext(settings, molecule, coordinates, output, pool, sequence)
+        geodesic = load_geodesic(output, curve)
+        assert geodesic is not None  # `check_curve` has seen it
+        schedule = stiffened(run, geodesic.schedule)
+        series = make_series(schedule, windows)
+        sampled = sample_series(run, series, frames, window_seed, f"windows, {curve}", folder)
+        by_windows, ends, overlap = window_estimate(run, series, sampled, bootstrap_seed)
+        starts = equilibrium_ends(series, sampled)
+        by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, path_seed)
+    results: dict[str, Any] = {
+        "system": molecule.name,
+        "states": [state.name for state in molecule.states],
+        "temperature": molecule.temperature,
+        "curve": curve,
+        "seed": seed,
+        "chains": CHAINS,
+        "frames": frames,
+        "evaluations": {"windows": sampled.evaluations, "annealing": spent},
+        "windows": by_windows,
+        "annealing": by_annealing,
+        "replica_exchange": replica_estimate(run, np.random.default_rng(replica_seed)),
+    }
+    for name in ("windows", "annealing", "replica_exchange"):
+        if results[name] is not None:
+            value, error = results[name]["value"], results[name]["error"]
+            log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *results["states"], name.replace("_", " "), value, error)
+    _write(folder, results, overlap)
+    return results
+
+
+def _write(folder: Path, results: dict[str, Any], overlap: FloatArray) -> None:
+    """Tables and figures; ``free_energy.json`` comes last, when all the others are there."""
+    rows = results["windows"]["profile"]
+    with (folder / "profile.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    np.savetxt(folder / "overlap.csv", overlap, fmt="%.6f", delimiter=",")
+    free_energy_figure(folder / "free_energy.png", results, overlap)
+    partial = folder / "free_energy.partial"
+    partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    partial.replace(folder / "free_energy.json")

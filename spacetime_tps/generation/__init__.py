@@ -1,0 +1,1 @@
+"""New samples from a denoiser, and how they compare with data."""

@@ -1,0 +1,349 @@
+"""Stage 3: geodesics between the states' structures: unconstrained, low-variance, region-avoiding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.calibration.windows import Windows
+from spacetime_tps.coordinates.base import squared
+from spacetime_tps.coordinates.states import FloatArray, Values
+from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
+from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.dynamics.annealing import RestraintSchedule
+from spacetime_tps.errors import GeometryError
+from spacetime_tps.pipeline.annealing import fraction_in_region, measure_paths, run_paths
+from spacetime_tps.pipeline.denoiser import load_denoiser, save_denoiser
+from spacetime_tps.pipeline.on_policy import agrees, join, measure_curve, retrain
+from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
+from spacetime_tps.progress import log, track
+from spacetime_tps.runs.context import REFINED_DENOISER, RunContext, StageReport, make_frame
+from spacetime_tps.settings.run import GeodesicSettings, RegionSettings
+from spacetime_tps.spacetime import (
+    Geodesic,
+    NoiseShell,
+    Points,
+    RegionAvoidance,
+    VarianceBound,
+    kl_divergence,
+    point,
+    solve_channels,
+)
+from spacetime_tps.spacetime.constraints import Constraint
+
+REPORTED = (
+    "energy",
+    "length",
+    "speed_ratio",
+    "negative_chord_fraction",
+    "max_variance",
+    "feasible",
+    "converged",
+    "evaluations",
+    "message",
+)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region to avoid: a spacetime point, and a ball in collective-variable space to count frames in.
+
+    Attributes
+    ----------
+    centre : Points
+    values : dict of str to float
+        Collective variables of its mean.
+    """
+
+    centre: Points
+    values: dict[str, float]
+
+
+def make_geodesics(run: RunContext) -> StageReport:
+    """Solve and write ``geodesics/*.npz``; in on-policy rounds refine the denoiser and solve again."""
+    denoiser, samples = load_denoiser(run), load_training_set(run.output)
+    training = samples
+    rounds = run.settings.geodesics.rounds
+    evaluations = {"channel_trials": 0, "windows": 0}
+    history: list[dict[str, Any]] = []
+    sampled: list[tuple[Windows, Points]] = []
+    for index in range(rounds + 1):
+        report: dict[str, Any] = {}
+        low_variance, spent = _solve_all(run, denoiser, training, report)
+        evaluations["channel_trials"] += spent
+        if not rounds:
+            break
+        measure_seed, train_seed = np.random.SeedSequence([*run.seed.entropy, index]).spawn(2)  # type: ignore[misc]
+        curve = low_variance.points if low_variance is not None else _straight_line(run)
+        windows, at, figures = measure_curve(run, denoiser, curve, training, measure_seed, f"round {index}")
+        evaluations["windows"] += windows.evaluations
+        history.append({**figures, "found": low_variance is not None})
+        if index == rounds or (low_variance is not None and agrees(figures)):
+            break
+        sampled.append((windows, at))
+        training = join(samples, sampled, run.coordinates)
+        training = replace(training, positions=run.molecule.named_alike(training.positions))
+        denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
+        save_denoiser(run, denoiser, run.output / REFINED_DENOISER)
+    if rounds:
+        report["rounds"] = history
+    return StageReport(evaluations, report)
+
+
+def _straight_line(run: RunContext) -> Points:
+    """Between the ends, at their SNR: where windows begin if the samples do not connect the states."""
+    a, b = endpoints(run)
+    share = torch.linspace(0, 1, run.settings.geodesics.points, dtype=torch.float64)
+    return Points(torch.lerp(a.y, b.y, share[:, None]), a.log_snr.expand(len(share)))
+
+
+def _solve_all(
+    run: RunContext, denoiser: Denoiser, training: TrainingSet, report: dict[str, Any]
+) -> tuple[Geodesic | None, int]:
+    """Solve for every curve, save and report them; the low-variance one, and evaluations spent on trials."""
+    settings = run.settings.geodesics
+    for stored in run.folder("geodesics").glob("*.npz"):  # of an earlier round: none may stand for one not found now
+        stored.unlink()
+    samples = torch.from_numpy(run.coordinates.encode(training.positions))
+    known: Sequence[Constraint] = ()  # where the denoiser can be asked
+    bound = VarianceBound(settings.variance_bound)
+    if isinstance(denoiser, PotentialDenoiser):
+        bound, *known = network_constraints(make_frame(run.coordinates), settings)
+    trials = 0
+
+    def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
+        """Solve, choose among channels, save and report."""
+        nonlocal trials
+        channels = _solve(run, denoiser, samples, name, (*constraints, *known), report)
+        if constraints:
+            channels, spent = _try_channels(run, name, channels, report)
+            trials += spent
+        if channels:
+            _keep(run, name, channels[0], report)
+        return channels[0] if channels else None
+
+    solve("unconstrained", ())
+    low_variance = solve("low_variance", (bound,))
+    if settings.region is not None and low_variance is not None:
+        try:
+            region = find_region(run, settings.region, low_variance)
+        except GeometryError as error:
+            _report_failure("region_avoiding", error, report)
+            return low_variance, trials
+        divergence = _reachable_divergence(run, denoiser, region, settings.region.divergence)
+        report["region"] = {
+            "log_snr": float(region.centre.log_snr),
+            "divergence": divergence,
+            "collective_variables": region.values,
+        }
+        solve("region_avoiding", (bound, RegionAvoidance(region.centre, divergence)))
+    return low_variance, trials
+
+
+def network_constraints(frame: Frame, settings: GeodesicSettings) -> tuple[VarianceBound, NoiseShell]:
+    """For curves by a network, which knows that molecules librate: the bound with the ends' librations, and its domain.
+
+    The domain is where noise takes samples, up to three standard deviations of |ε|².
+    """
+    librations = (frame.degrees - frame.dimension) / settings.end_snr
+    shell = NoiseShell(frame.degrees + 3 * np.sqrt(2 * frame.degrees))
+    return VarianceBound(settings.variance_bound + librations), shell
+
+
+def _solve(
+    run: RunContext,
+    denoiser: Denoiser,
+    samples: torch.Tensor,
+    name: str,
+    constraints: tuple[Constraint, ...],
+    report: dict[str, Any],
+) -> list[Geodesic]:
+    """The channels of one problem; none, with the reason in the report, if it cannot be solved."""
+    settings = run.settings.geodesics
+    low, high = settings.snr_bounds
+    try:
+        return solve_channels(
+            denoiser,
+            *endpoints(run),
+            constraints,
+            samples=samples,
+            points=settings.points,
+            knots=settings.knots,
+            log_snr_bounds=(float(np.log(low)), float(np.log(high))),
+            graph_levels=settings.graph_levels,
+            graph_samples=settings.graph_samples,
+            channels=settings.channels,
+            progress=lambda starts: track(starts, f"{name} geodesic", len(starts)),
+        )
+    except GeometryError as error:
+        _report_failure(name, error, report)
+        return []
+
+
+def _reachable_divergence(run: RunContext, denoiser: Denoiser, region: Region, asked: float) -> float:
+    """The divergence asked for, or nine tenths of that of the end nearest to the region if that is less."""
+    nearest = min(float(kl_divergence(denoiser, region.centre, end)) for end in endpoints(run))
+    if asked <= 0.9 * nearest:
+        return asked
+    log.warning("geodesics.region.divergence: an end has only %.1f nats; avoiding %.1f", nearest, 0.9 * nearest)
+    return 0.9 * nearest
+
+
+def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> None:
+    log.error("%s: %s", name, error)
+    report[name] = {"feasible": False, "converged": False, "message": str(error)}
+
+
+def _try_channels(
+    run: RunContext, name: str, channels: list[Geodesic], report: dict[str, Any]
+) -> tuple[list[Geodesic], int]:
+    """Channels in the order in which a few annealed paths recommend them, and the evaluations spent.
+
+    First by how far their paths keep out of the region to avoid, down to one frame in a hundred (a narrow distribution
+    in its middle diverges from it too), then by hits, then by the highest energies met. Lengths by the model, which is
+    hotter than the dynamics, differ little between channels; barriers do more.
+    """
+    count = run.settings.geodesics.trial_paths
+    channels = [channel for channel in channels if channel.feasible] or channels[:1]
+    if len(channels) < 2 or not count:
+        return channels, 0
+    energies, hits, inside, evaluations = [], [], [], 0
+    for index, (channel, seed) in enumerate(zip(channels, run.seed.spawn(len(channels)), strict=True)):
+        paths = run_paths(run, _schedule(run, channel), count, seed, f"{name}, trial of channel {index}")
+        evaluations += sum(path.evaluations for path in paths)
+        metrics = measure_paths(run, paths)
+        hits.append(int(metrics.hit.sum()))
+        region = report.get("region")
+        inside.append(fraction_in_region(run, region["collective_variables"], paths) if region else 0.0)
+        energies.append(float(metrics.highest_energy[metrics.hit].mean()) if metrics.hit.any() else np.inf)
+        log.info(
+            "%s, channel %d: length %.2f, highest energy %.1f kJ/mol in %d trial paths, %.0f %% hit",
+            *(name, index, channel.length, energies[-1], count, 100 * metrics.hit.mean()),
+        )
+    report.setdefault("channels", {})[name] = [
+        {
+            "length": channel.length,
+            "trial_hits": hit,
+            "trial_fraction_in_region": fraction if name == "region_avoiding" else None,
+            "trial_ets_kj_per_mol": energy if np.isfinite(energy) else None,
+        }
+        for channel, hit, fraction, energy in zip(channels, hits, inside, energies, strict=True)
+    ]
+    order = sorted(range(len(channels)), key=lambda i: (max(inside[i], 0.01), -hits[i], energies[i]))
+    return [channels[index] for index in order], evaluations
+
+
+def _keep(run: RunContext, name: str, geodesic: Geodesic, report: dict[str, Any]) -> None:
+    """Save a geodesic and enter it in the report."""
+    save_geodesic(run, name, geodesic)
+    report[name] = {key: getattr(geodesic, key) for key in REPORTED}
+    report[name]["max_violation"] = geodesic.max_violation if np.isfinite(geodesic.max_violation) else None
+    (log.info if geodesic.feasible and geodesic.converged else log.warning)(
+        "%s: length %.2f, 2E/L² %.4f, largest variance %.4f%s, %s, %s",
+        name,
+        geodesic.length,
+        geodesic.speed_ratio,
+        geodesic.max_variance,
+        squared(run.coordinates.unit),
+        "feasible" if geodesic.feasible else "NOT FEASIBLE",
+        geodesic.message,
+    )
+
+
+def endpoints(run: RunContext) -> tuple[Points, Points]:
+    """Spacetime points of the structures of A and B at the end SNR."""
+    log_snr = float(np.log(run.settings.geodesics.end_snr))
+    structures = [run.molecule.structures[state.structure] for state in run.molecule.states]
+    a, b = (point(run.coordinates.encode(structure[None])[0], log_snr) for structure in structures)
+    return a, b
+
+
+def latent_values(run: RunContext, latent: FloatArray, names: Sequence[str]) -> Values:
+    """Collective variables of latent vectors (frames, dimension)."""
+    centres = run.coordinates.decode(latent)
+    return {name: run.coordinates.values(run.molecule.variables[name], centres) for name in names}
+
+
+def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -> Region:
+    """Where a geodesic's means first cross ``collective_variable = value``.
+
+    Raises
+    ------
+    GeometryError
+        If they never do.
+    """
+    name = settings.collective_variable
+    variable = run.molecule.variables[name]
+    target = run.settings.system.collective_variables[name].unit.parse(settings.value)
+    means = geodesic.moments.mean.detach().numpy()
+    beyond = variable.difference(latent_values(run, means, [name])[name], target)
+    crosses = (beyond[:-1] * beyond[1:] <= 0) & (np.abs(beyond[1:] - beyond[:-1]) < np.pi)
+    if not crosses.any():
+        raise GeometryError(
+            f"geodesics.region: the low-variance geodesic never crosses {name} = {settings.value}; "
+            "choose another surface"
+        )
+    left = int(np.argmax(crosses))
+    share = beyond[left] / (beyond[left] - beyond[left + 1]) if beyond[left] != beyond[left + 1] else 0.0
+    centre = (1 - share) * means[left] + share * means[left + 1]
+    values = latent_values(run, centre[None], settings.plane)
+    return Region(point(centre, float(np.log(settings.snr))), {key: float(v[0]) for key, v in values.items()})
+
+
+def save_geodesic(run: RunContext, name: str, geodesic: Geodesic) -> None:
+    """Write a geodesic: ``y`` and ``mean`` as the restraint's centres, ``log_snr``, ``variance``, and the labels.
+
+    Centres are positions (points, atoms, 3) in nm, or (cos, sin) of dihedrals (points, dihedrals, 2).
+    """
+    schedule = _schedule(run, geodesic)
+    np.savez(
+        run.folder("geodesics") / f"{name}.npz",
+        y=schedule.centres,
+        log_snr=schedule.log_snr,
+        mean=run.coordinates.decode(geodesic.moments.mean.numpy()),
+        variance=geodesic.moments.variance.numpy(),
+        allow_pickle=False,
+        **run.coordinates.labels,
+    )
+
+
+def _schedule(run: RunContext, geodesic: Geodesic) -> RestraintSchedule:
+    """A geodesic as a schedule of restraints."""
+    centres = run.coordinates.decode(geodesic.points.y.numpy())
+    return RestraintSchedule(*run.coordinates.canonical(centres, geodesic.points.log_snr.numpy()))
+
+
+@dataclass(frozen=True)
+class StoredGeodesic:
+    """A geodesic as :func:`save_geodesic` has written it.
+
+    Attributes
+    ----------
+    y, mean : array, shape (points, atoms, 3) or (points, dihedrals, 2)
+        As the restraint's centres.
+    log_snr, variance : array, shape (points,)
+    """
+
+    y: FloatArray
+    mean: FloatArray
+    log_snr: FloatArray
+    variance: FloatArray
+
+    @property
+    def schedule(self) -> RestraintSchedule:
+        """It as a schedule of restraints."""
+        return RestraintSchedule(self.y, self.log_snr)
+
+
+def load_geodesic(output: Path, name: str) -> StoredGeodesic | None:
+    """A geodesic of a run; None if it has no such geodesic."""
+    path = output / "geodesics" / f"{name}.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        return StoredGeodesic(*(arrays[key] for key in ("y", "mean", "log_snr", "variance")))

@@ -1,0 +1,87 @@
+"""Figures that say how good transition paths are: RMSD to the target, target hits, energy of the transition state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mdtraj
+import numpy as np
+from numpy.typing import NDArray
+
+from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.dynamics.annealing import TransitionPath
+from spacetime_tps.dynamics.system import MolecularSystem
+
+
+@dataclass(frozen=True)
+class PathMetrics:
+    """Figures of each path. Paths that broke down have not hit.
+
+    Attributes
+    ----------
+    rmsd_angstrom : array, shape (paths,)
+        Heavy atoms of the last frame to the structure of B, after superposition.
+    hit : array of bool, shape (paths,)
+        Whether the last frame's collective variables are within the tolerance of B's structure.
+    highest_energy : array, shape (paths,)
+        Highest potential energy of any step, kJ/mol.
+    """
+
+    rmsd_angstrom: FloatArray
+    hit: NDArray[np.bool_]
+    highest_energy: FloatArray
+
+    def summary(self) -> dict[str, object]:
+        """Target hit percentage (THP), RMSD, and energy of the transition state (ETS: over the paths that hit)."""
+        return {
+            "target_hit_percentage": 100 * float(self.hit.mean()) if len(self.hit) else 0.0,
+            "rmsd_angstrom": mean_sd(self.rmsd_angstrom),
+            "ets_kj_per_mol": mean_sd(self.highest_energy[self.hit]),
+        }
+
+
+def path_metrics(
+    paths: Sequence[TransitionPath],
+    molecule: MolecularSystem,
+    target_variables: Sequence[CollectiveVariable],
+    tolerance: float,
+) -> PathMetrics:
+    """Figures of annealed paths.
+
+    Parameters
+    ----------
+    paths : sequence of TransitionPath
+    molecule : MolecularSystem
+    target_variables : sequence of CollectiveVariable
+        In which B must be reached.
+    tolerance : float
+        Largest difference in each of them.
+    """
+    target = molecule.trajectory(molecule.structures[molecule.states[1].structure][None])
+    heavy = molecule.topology.select("element != H")
+    rmsd, hit, energy = [], [], []
+    for path in paths:
+        if not len(path.positions):
+            rmsd.append(np.nan)
+            hit.append(False)
+            energy.append(np.nan)
+            continue
+        last = molecule.trajectory(path.positions[-1:])
+        close = [
+            abs(variable.difference(variable(last), float(variable(target)[0]))[0]) <= tolerance
+            for variable in target_variables
+        ]
+        rmsd.append(10 * float(mdtraj.rmsd(last, target, atom_indices=heavy)[0]))
+        hit.append(path.failure is None and all(close))
+        energy.append(float(path.highest_potential_energy.max()))
+    return PathMetrics(np.array(rmsd), np.array(hit, dtype=bool), np.array(energy))
+
+
+def mean_sd(values: FloatArray) -> dict[str, float | None]:
+    """Mean, standard deviation and standard error of those values (n,) that are finite; None if there are none."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return {"mean": None, "sd": None, "standard_error": None}
+    sd = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
+    return {"mean": float(finite.mean()), "sd": sd, "standard_error": sd / float(np.sqrt(len(finite)))}

@@ -1,0 +1,116 @@
+"""On-policy rounds: restrained windows along a geodesic join the samples, and the denoiser learns from them.
+
+Windows are equilibrium samples of ensembles q(x) exp(−SNR/2 |x − y|²) of the true force field, where the curve goes and
+samples are few. MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008)) gives all frames their weights in q.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.calibration.statistics import sampled_curve
+from spacetime_tps.calibration.windows import Windows, sample_windows
+from spacetime_tps.coordinates import Coordinates
+from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
+from spacetime_tps.free_energy.estimates import restraint_energies
+from spacetime_tps.generation.comparison import effective_size
+from spacetime_tps.pipeline.denoiser import laboratory_denoiser
+from spacetime_tps.pipeline.mixtures import make_mixture
+from spacetime_tps.pipeline.potential import make_potential
+from spacetime_tps.pipeline.samples import TrainingSet
+from spacetime_tps.progress import log
+from spacetime_tps.runs.context import RunContext
+from spacetime_tps.settings.denoiser import MixtureSettings
+from spacetime_tps.spacetime import Points
+from spacetime_tps.spacetime.curve import resample_polyline
+from spacetime_tps.spacetime.family import curve_divergences, moments_at
+
+WINDOWS = 24
+_FRAMES = 40  # of each chain in a window
+_SOLVER = ({"method": "adaptive", "options": {"maxiter": 200}},)
+
+
+def measure_curve(
+    run: RunContext, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
+) -> tuple[Windows, Points, dict[str, float]]:
+    """Windows along a curve, and its length by the model and by their dynamics."""
+    known = laboratory_denoiser(denoiser)
+    with torch.no_grad():
+        at = resample_polyline(known, points, WINDOWS)
+        by_model = curve_divergences(at, moments_at(known, at, name)).clamp(min=0).sqrt().sum()
+    windows = sample_windows(run, at, training, _FRAMES, seed, name)
+    sampled = sampled_curve(at.y.numpy(), at.snr.numpy(), *windows.project(run.coordinates))
+    figures = {
+        "length_model": float(by_model),
+        "length_md": sampled.length,
+        "length_md_error": sampled.length_error,
+    }
+    log.info("%s: length %.2f by the model, %.2f ± %.2f by dynamics", name, *figures.values())
+    return windows, at, figures
+
+
+def agrees(figures: dict[str, float]) -> bool:
+    """Whether the two lengths differ by no more than two standard errors of the one by dynamics."""
+    return abs(figures["length_model"] - figures["length_md"]) <= 2 * figures["length_md_error"]
+
+
+def retrain(
+    run: RunContext, denoiser: Denoiser, training: TrainingSet, seed: np.random.SeedSequence
+) -> tuple[Any, dict[str, Any]]:
+    """The denoiser of an enlarged training set: a mixture is fitted anew, a network goes on from its weights."""
+    settings = run.settings.denoiser
+    if isinstance(settings, MixtureSettings):
+        made = make_mixture(run, settings, training.thinned(settings.max_frames), seed)
+    else:
+        assert isinstance(denoiser, PotentialDenoiser)
+        made = make_potential(run, settings, training, seed, denoiser)
+    return made.denoiser, made.results
+
+
+def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordinates: Coordinates) -> TrainingSet:
+    """Training frames and frames of the windows of all rounds, with their weights in q.
+
+    Training frames whose weights differ are first drawn by weight, as many as their effective number: MBAR takes its
+    samples of each ensemble as equal.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Of q.
+    rounds : sequence of (Windows, Points)
+        Windows and where they are.
+    coordinates : Coordinates
+    """
+    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
+    from pymbar import MBAR
+
+    kept = _evenly_by_weight(training.weights)
+    positions, counts = [training.positions[kept]], [len(kept)]
+    for windows, points in rounds:
+        chains, frames = windows.positions.shape[1:3]
+        positions.append(windows.positions.reshape(-1, *windows.positions.shape[3:]))
+        counts += [chains * frames] * len(points)
+    together = np.concatenate(positions)
+    bias = [np.zeros((1, len(together)))]
+    for _, at in rounds:
+        centres = coordinates.decode(at.y.numpy())
+        bias.append(restraint_energies(coordinates, together, centres, at.log_snr.numpy()))
+    weights = MBAR(np.concatenate(bias), np.array(counts), solver_protocol=_SOLVER).weights()[:, 0]
+    chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
+    new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)
+    return TrainingSet(together, weights / weights.sum(), np.concatenate([training.source[kept], new]))
+
+
+def _evenly_by_weight(weights: FloatArray) -> np.ndarray:
+    """Frames drawn at even steps of cumulative weight, as many as are effective; all if their weights are equal."""
+    if np.ptp(weights) <= 1e-12 * weights.max():
+        return np.arange(len(weights))
+    effective = int(effective_size(weights))
+    steps = (np.arange(effective) + 0.5) / effective
+    return np.searchsorted(np.cumsum(weights) / weights.sum(), steps).clip(max=len(weights) - 1)

@@ -1,0 +1,142 @@
+"""Stage 6: ``summary.json`` and the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+
+from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, Values
+from spacetime_tps.pipeline.annealed_paths import load_energies
+from spacetime_tps.pipeline.figures import curve_profiles, energy_along_paths, free_energy_map
+from spacetime_tps.pipeline.geodesics import load_geodesic
+from spacetime_tps.pipeline.samples import load_training_set
+from spacetime_tps.runs.context import RunContext, StageReport
+from spacetime_tps.runs.trajectories import read_trr
+from spacetime_tps.settings.run import ReplicaExchangeSettings
+
+GEODESICS = ("unconstrained", "low_variance", "region_avoiding")
+
+
+def make_results(run: RunContext) -> StageReport:
+    """Draw the figures; the summary is written when all stages' times are known."""
+    folder = run.folder("figures")
+    variables = list(run.molecule.variables.values())[:2]
+    if len(variables) == 2:
+        _draw_maps(run, folder, (variables[0], variables[1]))
+    _draw_profiles(run, folder)
+    for name in ("paths", "paths_region_avoiding"):
+        if (run.output / name / "energies.csv").is_file():
+            rows = [table for table in load_energies(run.output / name).values() if len(table)]
+            if rows:
+                energy_along_paths(
+                    folder / f"energy_along_{name}.png",
+                    [table[:, 0] for table in rows],
+                    [table[:, 2] for table in rows],
+                    [table[:, 3] for table in rows],
+                    f"{run.molecule.name}: energy along {name.replace('_', ' ')}",
+                )
+    return StageReport()
+
+
+def _draw_maps(run: RunContext, folder: Path, plane: tuple[CollectiveVariable, CollectiveVariable]) -> None:
+    samples, weights, temperature = _map_samples(run)
+    means = {name: _geodesic_values(run, name, plane) for name in GEODESICS}
+    curves = {name.replace("_", " "): values for name, values in means.items() if values is not None}
+    found = run.finished("geodesics").get("region")
+    settings = run.settings.geodesics.region
+    region = None
+    if found and settings and {v.name for v in plane} == set(settings.plane):
+        radius = run.settings.system.collective_variables[plane[0].name].unit.parse(settings.radius)
+        region = (*(found["collective_variables"][v.name] for v in plane), radius)
+    for name, pattern, title, drawn in (
+        ("ramachandran_paths", "paths/path_*.trr", "geodesics (means) and annealed paths", curves),
+        ("ramachandran_region_avoiding", "paths_region_avoiding/path_*.trr", "region-avoiding paths", curves),
+        ("ramachandran_reactive", "reactive/reactive_*.trr", "unbiased reactive trajectories", {}),
+    ):
+        files = sorted(run.output.glob(pattern))
+        if files:
+            free_energy_map(
+                folder / f"{name}.png",
+                plane,
+                samples,
+                temperature,
+                weights=weights,
+                states=run.molecule.states,
+                curves=drawn,
+                trajectories=[_file_values(run, file) for file in files],
+                region=region if "reactive" not in name else None,
+                title=f"{run.molecule.name}: {title}",
+            )
+
+
+def _draw_profiles(run: RunContext, folder: Path) -> None:
+    stored = {name: load_geodesic(run.output, name) for name in GEODESICS}
+    there = {name.replace("_", " "): geodesic for name, geodesic in stored.items() if geodesic is not None}
+    if there:
+        curve_profiles(
+            folder / "geodesic_profiles.png",
+            {name: geodesic.log_snr for name, geodesic in there.items()},
+            {name: geodesic.variance for name, geodesic in there.items()},
+            run.settings.geodesics.variance_bound,
+            f"{run.molecule.name}: geodesics",
+            run.coordinates.unit,
+        )
+
+
+def _map_samples(run: RunContext) -> tuple[Values, FloatArray, float]:
+    """Samples for the free-energy map: those at the dynamics' temperature if there are, else the model's."""
+    settings = run.settings.samples
+    if isinstance(settings, ReplicaExchangeSettings) and run.molecule.temperature in settings.temperatures:
+        index = settings.temperatures.index(run.molecule.temperature)
+        trajectory = mdtraj.load(str(next((run.output / "samples").glob(f"replica_{index:02d}_*.h5"))))
+        trajectory = trajectory[trajectory.time > settings.discard]
+        weights, temperature = np.full(len(trajectory), 1 / len(trajectory)), run.molecule.temperature
+    else:
+        training = load_training_set(run.output)
+        trajectory = run.molecule.trajectory(training.positions)
+        weights, temperature = training.weights, settings.model_temperature
+    return run.molecule.collective_variables(trajectory), weights, temperature
+
+
+def _geodesic_values(run: RunContext, name: str, plane: Sequence[CollectiveVariable]) -> Values | None:
+    """Collective variables of a geodesic's means; None if there is no such geodesic or they cannot be computed."""
+    geodesic = load_geodesic(run.output, name)
+    if geodesic is None or not all(run.coordinates.knows(variable) for variable in plane):
+        return None
+    return {variable.name: run.coordinates.values(variable, geodesic.mean) for variable in plane}
+
+
+def _file_values(run: RunContext, file: Path) -> Values:
+    positions, _, _ = read_trr(file)
+    return run.molecule.collective_variables(run.molecule.trajectory(positions))
+
+
+def write_summary(output: Path, reports: dict[str, dict[str, Any]], header: dict[str, Any]) -> dict[str, Any]:
+    """Write ``summary.json`` from the stages' reports and return it."""
+    evaluations = {name: count for report in reports.values() for name, count in report.get("evaluations", {}).items()}
+    results = {name: report.get("results", {}) for name, report in reports.items()}
+    paths = results.get("paths", {})
+    steps = {"steps_per_path": paths.get("steps_per_path")}
+    schedule = {"schedule": paths.get("schedule")}
+    summary = header | {
+        "energy_evaluations": evaluations | {"total": sum(evaluations.values())},
+        "wall_seconds": {name: report["wall_seconds"] for name, report in reports.items()}
+        | {"total": sum(report["wall_seconds"] for report in reports.values())},
+        "samples": results.get("samples", {}),
+        "denoiser": results.get("denoiser", {}),
+        "geodesics": {k: v for k, v in results.get("geodesics", {}).items() if k in GEODESICS},
+        "channels": results.get("geodesics", {}).get("channels"),
+        "rounds": results.get("geodesics", {}).get("rounds"),
+        "region": results.get("geodesics", {}).get("region"),
+        "paths": steps | schedule | paths.get("paths", {}),
+        "paths_region_avoiding": steps | schedule | paths.get("paths_region_avoiding", {}),
+        "baselines": {name: steps | figures for name, figures in paths.get("baselines", {}).items()},
+        "reactive": results.get("reactive", {}),
+    }
+    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary

@@ -1,0 +1,257 @@
+"""Stage 1: Boltzmann samples, and from them the frames and weights that the model learns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+
+from spacetime_tps.coordinates.states import FloatArray, state_indices
+from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.errors import TrajectoryError
+from spacetime_tps.generation.comparison import effective_size
+from spacetime_tps.progress import log
+from spacetime_tps.runs.context import RunContext, StageReport
+from spacetime_tps.runs.trajectories import write_hdf5
+from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+
+BLOCKS = 10  # of time, in which a trajectory is divided into training and held-out samples
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Frames that the model learns.
+
+    Attributes
+    ----------
+    positions : array, shape (frames, atoms, 3)
+        In nm.
+    weights : array, shape (frames,)
+        They sum to one.
+    source : array of int, shape (frames,)
+        The trajectory that each frame is from; frames of one are in the order of time.
+    """
+
+    positions: FloatArray
+    weights: FloatArray
+    source: np.ndarray
+
+    @property
+    def effective_size(self) -> float:
+        """(Σw)²/Σw²."""
+        return effective_size(self.weights)
+
+    def thinned(self, most: int) -> TrainingSet:
+        """At most that many of the frames, evenly spaced."""
+        if len(self.weights) <= most:
+            return self
+        keep = np.linspace(0, len(self.weights) - 1, most).round().astype(int)
+        weights = self.weights[keep]
+        return TrainingSet(self.positions[keep], weights / weights.sum(), self.source[keep])
+
+
+def make_samples(run: RunContext) -> StageReport:
+    """Sample as configured, write ``samples/`` and the training set in it."""
+    folder, settings, molecule = run.folder("samples"), run.settings.samples, run.molecule
+    results: dict[str, object] = {}
+    if isinstance(settings, FilesSettings):
+        training, evaluations = user_training_set(settings, molecule), 0
+    elif isinstance(settings, MolecularDynamicsSettings):
+        ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, run.seed)
+        _write(ensembles, folder, molecule, "trajectory")
+        kept = [e.positions[e.time > settings.discard] for e in ensembles]
+        training = _concatenate(kept, [np.ones(len(x)) for x in kept])
+    else:
+        exchange = run_replica_exchange(molecule, settings, run.pool, run.seed)
+        ensembles, evaluations = exchange.ensembles, exchange.evaluations
+        _write(ensembles, folder, molecule, "replica")
+        training = _replica_training_set(ensembles, settings)
+        results["exchange_acceptance"] = exchange.acceptance
+        log.info("exchange acceptance %s", " ".join(f"{a:.2f}" for a in exchange.acceptance))
+    training = replace(training, positions=molecule.named_alike(training.positions))
+    _check_training_set(training, molecule)
+    _save(training, folder, molecule)
+    results |= {
+        "training_frames": len(training.weights),
+        "effective_training_frames": training.effective_size,
+        "model_temperature": settings.model_temperature,
+    }
+    return StageReport({"sampling": evaluations}, results)
+
+
+def load_training_set(output: Path) -> TrainingSet:
+    """The training set that :func:`make_samples` has written."""
+    trajectory = mdtraj.load(str(output / "samples" / "training.h5"))
+    with np.load(output / "samples" / "training.npz") as arrays:
+        return TrainingSet(trajectory.xyz.astype(float), arrays["weights"], arrays["source"])
+
+
+def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:
+    """Every ``stride``-th frame of the user's trajectories with its weight; every frame is checked.
+
+    Raises
+    ------
+    TrajectoryError
+        If a file cannot be read or holds other atoms, a frame is not finite or broken, or weights do not fit.
+    """
+    trajectories = [load_trajectory(path, molecule) for path in settings.trajectories]
+    weights = _file_weights(settings, trajectories)
+    kept = [trajectory.xyz[:: settings.stride].astype(float) for trajectory in trajectories]
+    return _concatenate(kept, [w[:: settings.stride] for w in weights])
+
+
+def held_out_blocks(source: np.ndarray, fraction: float) -> np.ndarray:
+    """Which frames are held out: whole blocks of time, evenly spread over every trajectory. Shape (frames,)."""
+    mask = np.zeros(len(source), dtype=bool)
+    chosen = np.floor(np.arange(1, BLOCKS + 1) * fraction) > np.floor(np.arange(BLOCKS) * fraction)
+    if not chosen.any():
+        chosen[BLOCKS // 2] = True
+    for trajectory in np.unique(source):
+        frames = np.flatnonzero(source == trajectory)
+        mask[frames] = chosen[np.arange(len(frames)) * BLOCKS // len(frames)]
+    return mask
+
+
+def load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
+    """A user's trajectory of this molecule, in any format mdtraj reads; every frame is checked.
+
+    Raises
+    ------
+    TrajectoryError
+        If the file cannot be read or holds other atoms, or a frame is not finite or broken.
+    """
+    if not path.is_file():
+        raise TrajectoryError(f"there is no trajectory {path}")
+    has_topology = path.suffix.lower() in (".h5", ".hdf5", ".pdb", ".gro", ".lh5", ".mol2", ".cif", ".pdbx")
+    try:
+        trajectory = mdtraj.load(str(path), **({} if has_topology else {"top": molecule.topology}))
+    except Exception as error:
+        raise TrajectoryError(
+            f"{path} cannot be read as a trajectory of {molecule.name} ({molecule.topology.n_atoms} atoms): {error}"
+        ) from error
+    if trajectory.n_atoms != molecule.topology.n_atoms:
+        raise TrajectoryError(f"{path} has {trajectory.n_atoms} atoms, {molecule.name} has {molecule.topology.n_atoms}")
+    for mine, theirs in zip(molecule.topology.atoms, trajectory.topology.atoms, strict=True):
+        if mine.element != theirs.element:
+            raise TrajectoryError(
+                f"{path}: atom {mine.index + 1} is {theirs} ({theirs.element.symbol}), in {molecule.name} it is "
+                f"{mine} ({mine.element.symbol}); the atoms must be in the order of the structures"
+            )
+    if trajectory.n_frames == 0:
+        raise TrajectoryError(f"{path} has no frames")
+    finite = np.isfinite(trajectory.xyz).all(axis=(1, 2))
+    if not finite.all():
+        frame = int(np.argmin(finite))
+        raise TrajectoryError(f"{path}: frame {frame} has positions that are not finite; remove it")
+    _check_bonds(path, trajectory, molecule)
+    return trajectory
+
+
+def _check_bonds(path: Path, trajectory: mdtraj.Trajectory, molecule: MolecularSystem) -> None:
+    pairs = np.array([(a.index, b.index) for a, b in molecule.topology.bonds])
+    if not len(pairs):
+        return
+    reference = next(iter(molecule.structures.values()))
+    usual = np.linalg.norm(reference[pairs[:, 0]] - reference[pairs[:, 1]], axis=1)
+    lengths = mdtraj.compute_distances(trajectory, pairs, periodic=False)
+    stretched = (lengths > 2 * usual) | (lengths < 0.5 * usual)
+    if stretched.any():
+        frame, bond = (int(i[0]) for i in np.nonzero(stretched))
+        one, two = (molecule.topology.atom(int(atom)) for atom in pairs[bond])
+        raise TrajectoryError(
+            f"{path}: frame {frame} is broken: {one} and {two} are bonded but {lengths[frame, bond]:.3f} nm "
+            "apart; make molecules whole across the periodic box, or remove the frame"
+        )
+
+
+def _file_weights(settings: FilesSettings, trajectories: Sequence[mdtraj.Trajectory]) -> list[FloatArray]:
+    if settings.weights is None:
+        return [np.ones(len(t)) for t in trajectories]
+    weights = []
+    for path, trajectory in zip(settings.weights, trajectories, strict=True):
+        try:
+            values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path)
+        except (OSError, ValueError) as error:
+            raise TrajectoryError(f"frame weights {path} cannot be read: {error}") from error
+        if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all() or (values < 0).any():
+            raise TrajectoryError(f"{path}: frame weights must be numbers, finite and not negative")
+        values = np.atleast_1d(values).astype(float)
+        if values.shape != (len(trajectory),):
+            raise TrajectoryError(f"{path} has {len(values)} weights for {len(trajectory)} frames")
+        if not values[:: settings.stride].any():
+            raise TrajectoryError(f"{path}: every frame weight is zero")
+        weights.append(values)
+    return weights
+
+
+def _replica_training_set(ensembles: Sequence[Ensemble], settings: ReplicaExchangeSettings) -> TrainingSet:
+    if settings.weights == "replica":
+        ensembles = [e for e in ensembles if e.temperature == settings.model_temperature]
+    kept = [e.time > settings.discard for e in ensembles]
+    positions = [e.positions[keep] for e, keep in zip(ensembles, kept, strict=True)]
+    if settings.weights == "replica":
+        return _concatenate(positions, [np.ones(len(x)) for x in positions])
+    energies = [e.potential_energy[keep] for e, keep in zip(ensembles, kept, strict=True)]
+    weights = mbar_weights(energies, [e.temperature for e in ensembles], settings.model_temperature)
+    return _concatenate(positions, weights)
+
+
+def mbar_weights(energies: Sequence[FloatArray], temperatures: Sequence[float], target: float) -> list[FloatArray]:
+    """Weights of every frame of a temperature ladder at a target temperature (Shirts & Chodera 2008).
+
+    Parameters
+    ----------
+    energies : sequence of array, shape (frames,)
+        Potential energies in kJ/mol, one array per temperature.
+    temperatures : sequence of float
+        In K.
+    target : float
+        In K.
+
+    Returns
+    -------
+    list of array, shape (frames,)
+        They sum to one over all frames.
+    """
+    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
+    from pymbar import MBAR
+
+    u = np.concatenate(energies)
+    beta = 1 / (MOLAR_GAS_CONSTANT * np.asarray(temperatures))
+    counts = np.array([len(e) for e in energies])
+    free_energies = MBAR(beta[:, None] * u, counts).f_k
+    denominators = np.log(counts)[:, None] + free_energies[:, None] - beta[:, None] * u
+    log_weight = -u / (MOLAR_GAS_CONSTANT * target) - np.logaddexp.reduce(denominators, axis=0)
+    weight = np.exp(log_weight - log_weight.max())
+    return np.split(weight / weight.sum(), np.cumsum(counts)[:-1])
+
+
+def _concatenate(positions: Sequence[FloatArray], weights: Sequence[FloatArray]) -> TrainingSet:
+    w = np.concatenate(weights)
+    source = np.repeat(np.arange(len(positions)), [len(x) for x in positions])
+    return TrainingSet(np.concatenate(positions), w / w.sum(), source)
+
+
+def _check_training_set(training: TrainingSet, molecule: MolecularSystem) -> None:
+    visited = state_indices(molecule.states, training.positions)
+    for index, state in enumerate(molecule.states):
+        if not (visited == index).any():
+            log.warning("no sample lies in state %s; the geodesics will say whether the samples connect", state.name)
+
+
+def _write(ensembles: Sequence[Ensemble], folder: Path, molecule: MolecularSystem, kind: str) -> None:
+    for index, ensemble in enumerate(ensembles):
+        trajectory = molecule.trajectory(ensemble.positions, ensemble.time)
+        name = f"{kind}_{index:02d}_{ensemble.temperature:.0f}K.h5"
+        write_hdf5(folder / name, trajectory, ensemble.potential_energy)
+
+
+def _save(training: TrainingSet, folder: Path, molecule: MolecularSystem) -> None:
+    write_hdf5(folder / "training.h5", molecule.trajectory(training.positions))
+    np.savez(folder / "training.npz", weights=training.weights, source=training.source)

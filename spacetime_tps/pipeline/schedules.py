@@ -1,0 +1,120 @@
+"""How the time of an annealed path is allotted along its curve: ``paths.schedule``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from spacetime_tps.dynamics.annealing import RestraintSchedule
+from spacetime_tps.dynamics.friction import FrictionTask, allot, friction, restraint_forces, uniform
+from spacetime_tps.progress import track
+from spacetime_tps.runs.context import RunContext
+
+Kind = Literal["uniform", "arc_length", "friction"]
+
+WINDOWS = 16
+_CHAINS = 2  # the one runs from A to B, the other back: where they disagree, relaxation is slow
+_EQUILIBRATION = 0.1  # ps
+_LENGTH = 0.4  # ps
+_FRAME_INTERVAL = 0.005  # ps
+_MEMORY = 0.1
+"""Share of the annealing's length after which forces are taken as forgotten: by then the restraint pulls elsewhere."""
+
+
+@dataclass(frozen=True)
+class TimedSchedule:
+    """A schedule, and what it took to make.
+
+    Attributes
+    ----------
+    schedule : RestraintSchedule
+    evaluations : int
+        Of force and energy, by windows.
+    friction : list of dict
+        For each window its ``progress`` on the curve, ``friction`` (βζ in ps per square of progress) with its
+        ``friction_error``, and the ``time`` at which it is reached, as a share of the path's; empty if none was
+        measured.
+    """
+
+    schedule: RestraintSchedule
+    evaluations: int = 0
+    friction: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """For the summary."""
+        return {"friction": self.friction} if self.friction else {}
+
+
+def make_schedule(
+    run: RunContext, schedule: RestraintSchedule, kind: Kind, seed: np.random.SeedSequence, name: str
+) -> TimedSchedule:
+    """A curve with the time allotted along it by one of three rules.
+
+    ``arc_length`` leaves the points at equal times, at constant Fisher-Rao speed if the solver made them; ``uniform``
+    moves the restraint at constant speed; ``friction`` allots half of the time so as to dissipate least, to linear
+    response, by windows of restrained dynamics at the temperature of the paths, and leaves the other half as it is. So
+    it dissipates no more than twice as much as either would alone, also where the estimated friction is wrong.
+
+    Parameters
+    ----------
+    run : RunContext
+    schedule : RestraintSchedule
+        From A's structure to B's, superposed as the run's coordinates are.
+    kind : str
+    seed : SeedSequence
+    name : str
+        On the progress bar.
+
+    Raises
+    ------
+    DynamicsError
+        If a window's simulation breaks down.
+    """
+    if kind == "arc_length":
+        return TimedSchedule(schedule)
+    if kind == "uniform":
+        return TimedSchedule(uniform(schedule))
+    places = (np.arange(WINDOWS) + 0.5) / WINDOWS
+    tasks = friction_tasks(run, schedule, places, seed)
+    forces = np.array(list(track(run.pool.map(restraint_forces, tasks), f"friction, {name}", len(tasks))))
+    forces[1::2] = forces[1::2, ::-1]  # those from B back to A
+    interval = tasks[0].frame_steps * run.molecule.time_step
+    values, errors = friction(forces, interval, _MEMORY * run.settings.paths.length)
+    least = allot(schedule, places, smooth(values))
+    timed = replace(schedule, progress=0.5 * (schedule.progress + least.progress))
+    times = np.interp(places, schedule.progress, timed.progress)
+    names = ("progress", "friction", "friction_error", "time")
+    rows = [dict(zip(names, map(float, row), strict=True)) for row in zip(places, values, errors, times, strict=True)]
+    return TimedSchedule(timed, sum(task.evaluations for task in tasks), rows)
+
+
+def friction_tasks(
+    run: RunContext, schedule: RestraintSchedule, places: np.ndarray, seed: np.random.SeedSequence
+) -> list[FrictionTask]:
+    """Chains of windows along a curve, alternately from A's structure and from B's."""
+    step = run.molecule.time_step
+    frame_steps = max(1, round(_FRAME_INTERVAL / step))
+    return [
+        FrictionTask(
+            positions=run.structure(index % 2),
+            schedule=schedule,
+            places=places[::-1] if index % 2 else places,
+            width=1 / len(places),
+            equilibration_steps=round(_EQUILIBRATION / step),
+            frame_steps=frame_steps,
+            frames=max(2, round(_LENGTH / (frame_steps * step))),
+            temperature=run.molecule.temperature,
+            seed=chain_seed,
+        )
+        for index, chain_seed in enumerate(seed.spawn(_CHAINS))
+    ]
+
+
+def smooth(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Friction whose square root is averaged with its neighbours' by weights 1, 2, 1: single windows are noisy."""
+    roots = np.pad(np.sqrt(np.maximum(values, 0.0)), 1, mode="edge")
+    return np.asarray((0.25 * roots[:-2] + 0.5 * roots[1:-1] + 0.25 * roots[2:]) ** 2)

@@ -1,0 +1,114 @@
+"""The training job: the neural denoiser of a run's samples, apart from the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacetime_tps.coordinates import Coordinates
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.dynamics.workers import Engine, WorkerPool
+from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.pipeline.denoiser import denoising_errors, save_denoiser
+from spacetime_tps.pipeline.potential import CHECKPOINT, make_potential
+from spacetime_tps.pipeline.samples import load_training_set
+from spacetime_tps.progress import log
+from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.requests import open_molecule_run
+from spacetime_tps.settings.denoiser import PotentialSettings
+from spacetime_tps.settings.files import parse_settings, read_yaml
+from spacetime_tps.settings.run import RunSettings
+
+FILE = "potential.safetensors"
+
+
+def train(
+    output: str | Path,
+    *,
+    config: str | Path | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train the neural denoiser on the samples of a run, and write it to ``potential.safetensors`` in its folder.
+
+    Another run of the same system and atoms takes it by ``denoiser: {kind: potential, pretrained: FILE}``. What was
+    learned, and the held-out errors, are in ``potential.json``. Scripts that call this need an
+    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+
+    Parameters
+    ----------
+    output : str or Path
+        Folder of a run that has its samples.
+    config : str or Path, optional
+        YAML file whose ``denoiser`` section says how to train, by default that of the run if it is of a potential.
+    seed : int, optional
+        By default that of the run.
+    workers : int, optional
+        Worker processes that fit the coarse mixture, by default one a core.
+    resume : bool
+        Go on from the checkpoint that an interrupted training has left.
+    overwrite : bool
+        Replace an earlier denoiser, or a checkpoint.
+
+    Returns
+    -------
+    dict
+        What ``potential.json`` holds.
+
+    Raises
+    ------
+    SpacetimeError
+        If an input is wrong (before any long work).
+    """
+    output = Path(output)
+    settings, run_seed = open_molecule_run(output, "samples")
+    settings = settings.model_copy(update={"denoiser": _denoiser_settings(settings, config)})
+    checkpoint, file = output / CHECKPOINT, output / FILE
+    if resume and not checkpoint.is_file():
+        raise OutputError(f"{output} holds no training to resume (it has no {CHECKPOINT})")
+    if not (resume or overwrite) and (checkpoint.is_file() or file.is_file()):
+        raise OutputError(
+            f"{output} already holds {(checkpoint if checkpoint.is_file() else file).name}; take --resume to go on "
+            "with an interrupted training, or --overwrite to train anew"
+        )
+    if overwrite and not resume:
+        checkpoint.unlink(missing_ok=True)
+    molecule = MolecularSystem.from_settings(settings.system)
+    coordinates: Coordinates = make_coordinates(settings, molecule)
+    torch.set_num_threads(1)
+    sequence = np.random.SeedSequence([run_seed if seed is None else seed, *b"train"])
+    train_seed, noise_seed = sequence.spawn(2)
+    training = load_training_set(output)
+    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
+        run = RunContext(settings, molecule, coordinates, output, pool, sequence)
+        assert isinstance(settings.denoiser, PotentialSettings)
+        made = make_potential(run, settings.denoiser, training, train_seed)
+    x = coordinates.encode(training.positions[made.held_out])
+    errors = denoising_errors(run, made.compared, x, training.weights[made.held_out], noise_seed)
+    save_denoiser(run, made.denoiser, file)
+    results = {"system": molecule.name, "unit": coordinates.unit, **made.results, "denoising_error": errors}
+    file.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+    log.info("the denoiser is in %s", file)
+    return results
+
+
+def _denoiser_settings(settings: RunSettings, config: str | Path | None) -> PotentialSettings:
+    """How to train, of the file or of the run."""
+    if config is None:
+        if isinstance(settings.denoiser, PotentialSettings):
+            return settings.denoiser.model_copy(update={"pretrained": None})  # to train is what is asked
+        return PotentialSettings(kind="potential")
+    content = settings.model_dump(mode="json", exclude_none=True)
+    content["denoiser"] = read_yaml(Path(config)).get("denoiser", {})
+    changed = parse_settings(content, str(config))
+    if not isinstance(changed, RunSettings) or not isinstance(changed.denoiser, PotentialSettings):
+        raise ConfigError(f"{config}: its denoiser is not a potential; write 'denoiser: {{kind: potential}}'")
+    if changed.denoiser.pretrained is not None:
+        raise ConfigError(f"{config}: denoiser.pretrained is for a run, which takes it as it is; leave it out to train")
+    return changed.denoiser

@@ -1,0 +1,1 @@
+"""Settings: what may be written in YAML, with units, descriptions and defaults."""

@@ -1,0 +1,1 @@
+"""Model surfaces of two coordinates, where everything is known exactly."""

@@ -1,0 +1,1 @@
+"""Training of denoisers: fits of mixtures, and networks on top of them."""

@@ -1,0 +1,259 @@
+"""The committor job: what it refuses, its files, and that an interrupted one ends like one that was not."""
+
+import csv
+import json
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import openmm
+import pytest
+import yaml
+
+from spacetime_tps.committor import job as committor_job
+from spacetime_tps.committor.job import committors
+from spacetime_tps.committor.model import CommittorModel, Descriptors
+from spacetime_tps.committor.shots import Commitment
+from spacetime_tps.coordinates.states import state_indices
+from spacetime_tps.dynamics import workers
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError
+from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
+
+PHI = np.linspace(-40, 30, 8)  # degrees, between the states
+
+
+@pytest.fixture(scope="module")
+def molecule():
+    return MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)
+
+
+@pytest.fixture(scope="module")
+def crossing(molecule):
+    """Minimised structures from C5/C7eq over the barrier to C7ax: both ends in the states, eight frames between."""
+    system = openmm.XmlSerializer.deserialize(molecule.system_xml)
+    force = openmm.CustomTorsionForce("2000*(1-cos(theta-theta0))")
+    force.addPerTorsionParameter("theta0")
+    for variable in ("phi", "psi"):
+        force.addTorsion(*molecule.variables[variable].atoms, [0.0])
+    system.addForce(force)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    frames = [molecule.structures["c7eq"]]
+    for phi in PHI:
+        for index, (variable, angle) in enumerate((("phi", phi), ("psi", 60 - 1.2 * (phi + 40)))):
+            force.setTorsionParameters(index, *molecule.variables[variable].atoms, [np.radians(angle)])
+        force.updateParametersInContext(context)
+        context.setPositions(frames[-1])
+        openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
+        frames.append(context.getState(positions=True).getPositions(asNumpy=True)._value)
+    positions = np.array([*frames, molecule.structures["c7ax"]])
+    assert (state_indices(molecule.states, positions) == [0, *[-1] * len(PHI), 1]).all()
+    return positions
+
+
+@pytest.fixture
+def run(tmp_path, molecule, crossing) -> Path:
+    """Folder of a run with one reactive trajectory and a committor model that knows that p_B rises with phi."""
+    content = load_settings(find_system("alanine_dipeptide")).model_dump(mode="json", exclude_none=True)
+    content["shooting"] |= {"time_limit": "1 ps"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 3, "versions": {}}))
+    (tmp_path / "reactive").mkdir()
+    write_trr(tmp_path / "reactive" / "reactive_0000.trr", crossing, None, np.arange(len(crossing)))
+    model = CommittorModel(Descriptors.of_molecule(molecule.variables, molecule.topology), crossing)
+    last = len(crossing) - 1
+    model.fit(np.repeat(crossing, last, axis=0), np.concatenate([[0] * (last - i) + [2] * i for i in range(last + 1)]))
+    (tmp_path / "reactive" / "committor.json").write_text(json.dumps(model.to_json()))
+    return tmp_path
+
+
+class PoolHere:
+    """A WorkerPool that works in this process."""
+
+    def __init__(self, engine, workers_=None):
+        workers._engine = engine
+        workers._contexts.clear()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def map(self, function, tasks, chunk=1, lost=None):
+        return map(function, tasks)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(workers, "_engine", None)
+    monkeypatch.setattr(workers, "_contexts", {})
+    monkeypatch.setattr(committor_job, "WorkerPool", PoolHere)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def user_file(folder: Path, molecule: MolecularSystem, positions: np.ndarray) -> Path:
+    write_hdf5(folder / "mine.h5", molecule.trajectory(positions))
+    return folder / "mine.h5"
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("shots", 0, "--shots must be at least 1, not 0"),
+        ("count", 0, "--count must be at least 1, not 0"),
+        ("workers", 0, "--workers must be at least 1, not 0"),
+        ("seed", -1, "--seed must be at least 0, not -1"),
+        ("band", (0.6, 0.4), "--band must rise within 0 and 1, not 0.6 0.4"),
+        ("band", (0.5, 1.5), "--band must rise within 0 and 1, not 0.5 1.5"),
+    ],
+)
+def test_numbers(run, option, value, message):
+    with pytest.raises(ConfigError, match=message):
+        committors(run, **{option: value})
+    assert not (run / "committor").exists()
+
+
+def refused(run: Path, **asked) -> str:
+    with pytest.raises(SpacetimeError) as caught:
+        committors(run, **asked)
+    assert not (run / "committor").exists()
+    return str(caught.value)
+
+
+def test_run_that_cannot_be_used(tmp_path, run, molecule):
+    assert "holds no run" in refused(tmp_path / "nowhere")
+    (run / "reactive" / "committor.json").unlink()
+    assert "has no committor model" in refused(run)
+    (run / "reactive" / "reactive_0000.trr").unlink()
+    assert "has no reactive trajectories" in refused(run, frames="reactive")
+    content = load_settings(find_system("c_channel")).model_dump(mode="json", exclude_none=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
+    assert "is a run on a model surface" in refused(run)
+
+
+def test_states_that_hold_both_ends_or_not_their_own(run):
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    a, b = content["system"]["states"].values()
+    for boxes, message in ((a["boxes"], "overlap"), ([{"phi": ["100 deg", "110 deg"]}], "does not hold its own")):
+        b["boxes"] = boxes
+        (run / "config.yaml").write_text(yaml.safe_dump(content))
+        assert message in refused(run)
+
+
+def test_model_that_calls_no_frame_so(run):
+    message = refused(run, band=(0.499999, 0.500001))
+    assert "puts none of 8 frames between 0.499999 and 0.500001 (it says 0." in message
+    assert "take a wider --band, or --frames reactive" in message
+
+
+def test_user_frames_that_are_refused(run, molecule, crossing):
+    assert "there is no trajectory" in refused(run, frames=run / "none.h5")
+    broken = crossing.copy()
+    broken[4, 3, 1] = np.nan
+    mdtraj.Trajectory(broken, molecule.topology).save_hdf5(str(run / "broken.h5"))
+    assert "broken.h5: frame 4 has positions that are not finite" in refused(run, frames=run / "broken.h5")
+    mdtraj.Trajectory(crossing[:, :-1], molecule.topology.subset(range(21))).save_hdf5(str(run / "other.h5"))
+    assert "other.h5 has 21 atoms, alanine_dipeptide has 22" in refused(run, frames=run / "other.h5")
+    ends = user_file(run, molecule, crossing[[0, -1]])
+    assert "every frame is in C5/C7eq or in C7ax: there is nothing to shoot from" in refused(run, frames=ends)
+
+
+def test_files_and_figures(run, molecule, crossing, here):
+    """A frame in A, three between, one in B."""
+    chosen = [0, 1, 4, 8, 9]
+    results = committors(run, frames=user_file(run, molecule, crossing[chosen]), shots=12, band=(0.02, 0.98))
+    folder = run / "committor"
+    assert json.loads((folder / "committor.json").read_text()) == results
+    table, shots = rows_of(folder / "committor.csv"), rows_of(folder / "shots.csv")
+    assert len(table) == 5 and len(shots) == 3 * 12
+    for row, stored in zip(table, results["frames"], strict=True):
+        assert {key: "" if value is None else str(value) for key, value in stored.items()} == row
+    first, *between, last = results["frames"]
+    assert (first["state"], first["p_b"], first["low"], first["high"], first["shots"]) == ("C5/C7eq", 0, 0, 0, 0)
+    assert (last["state"], last["p_b"], last["low"], last["high"], last["shots"]) == ("C7ax", 1, 1, 1, 0)
+    for row in between:
+        mine = [shot for shot in shots if shot["frame"] == str(row["frame"])]
+        counts = {end: [shot["outcome"] for shot in mine].count(end) for end in ("A", "B", "none")}
+        assert [row[key] for key in ("reached_a", "reached_b", "undecided")] == list(counts.values())
+        assert row["p_b"] == counts["B"] / (counts["A"] + counts["B"])
+        assert row["low"] <= row["p_b"] <= row["high"]
+    assert between[0]["p_b"] < 0.5 < between[2]["p_b"]  # far on either side
+    assert results["evaluations"] == sum(int(shot["evaluations"]) for shot in shots)
+    assert sum(results["outcomes"].values()) == 36
+    assert results["in_a_state"] == 2
+    assert results["histogram"]["mean"] == pytest.approx(np.mean([row["p_b"] for row in between]))
+    expected = [row["frame"] for row in between if 0.02 <= row["p_b"] <= 0.98]
+    assert results["transition_states"] == expected != []
+    positions, velocities, number = read_trr(folder / "transition_states.trr")
+    np.testing.assert_allclose(positions, crossing[chosen][expected], atol=1e-6)
+    np.testing.assert_array_equal(number, expected)
+    assert velocities is None
+    assert mdtraj.load(folder / "transition_states.h5").n_frames == len(expected)
+    assert (folder / "committor.png").is_file()
+
+
+def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
+    results = committors(run, shots=1, count=3, band=(0.1, 0.9))
+    assert all(0.1 <= row["predicted"] <= 0.9 for row in results["frames"])
+    assert results["asked"] == {"frames": "model", "shots": 1, "count": 3, "band": [0.1, 0.9], "seed": 3}
+    model = CommittorModel.from_json(json.loads((run / "reactive" / "committor.json").read_text()))
+    inside = np.flatnonzero(abs(model(crossing[1:-1]) - 0.5) <= 0.4) + 1
+    drawn = [row["index"] for row in results["frames"]]
+    assert set(drawn) <= set(inside.tolist())
+    assert len(drawn) == min(3, len(inside))
+    assert results["histogram"] is None  # one shot each says nothing of a spread
+
+
+def test_resuming_changes_nothing(run, molecule, crossing, here):
+    asked = {"frames": "reactive", "count": 3, "shots": 4}
+    whole = committors(run, **asked)
+    table = (run / "committor" / "shots.csv").read_text()
+    with pytest.raises(OutputError, match="take --resume"):
+        committors(run, **asked)
+    with pytest.raises(OutputError, match="was begun with shots 4, not 6"):
+        committors(run, **(asked | {"shots": 6}), resume=True)
+    (run / "committor" / "shots.csv").write_text(table[: len(table) // 2])  # cut within a row
+    assert committors(run, **asked, resume=True) == whole
+    assert (run / "committor" / "shots.csv").read_text() == table
+    other = committors(run, **asked, seed=4, overwrite=True)
+    assert other["frames"] != whole["frames"]
+
+
+def test_two_processes_do_what_one_does(run, request):
+    asked = {"frames": "reactive", "count": 2, "shots": 2}
+    results = committors(run, **asked, workers=2)
+    found = (run / "committor" / "shots.csv").read_text()
+    request.getfixturevalue("here")
+    assert committors(run, **asked, overwrite=True) == results
+    assert (run / "committor" / "shots.csv").read_text() == found
+
+
+def test_resuming_nothing(run):
+    assert "holds nothing to resume" in refused(run, resume=True)
+
+
+def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog):
+    """Four of six shots from each frame do not tell: p_B is that of the two, and the interval allows for all six."""
+    ends = ["A", "B", "none", "none", "none", "failed"]
+
+    def commit(task):
+        outcome = ends[task.seed.spawn_key[-1]]
+        return Commitment(outcome, 0.5, 501, "it broke\ndown" if outcome == "failed" else None)
+
+    monkeypatch.setattr(committor_job, "commit", commit)
+    with caplog.at_level("WARNING", "spacetime_tps"):
+        results = committors(run, frames="reactive", shots=6, count=2)
+    assert results["outcomes"] == {"A": 2, "B": 2, "none": 6, "failed": 2}
+    row = results["frames"][0]
+    assert (row["p_b"], row["undecided"], row["failed"]) == (0.5, 3, 1)
+    alone, all_others = committor_job.wilson_interval([1, 5], [6, 6])
+    assert (row["low"], row["high"]) == (alone[0], all_others[1])
+    assert "6 of 12 shots reached no state in time" in caplog.text
+    assert "2 of 12 shots failed, the first from frame 0: it broke down" in caplog.text

@@ -1,0 +1,182 @@
+"""The export job: what it writes for each tool, what it refuses, and that it never removes what is not its own."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import MDAnalysis
+import numpy as np
+import pytest
+import yaml
+
+from spacetime_tps.coordinates.states import state_indices
+from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError, TrajectoryError
+from spacetime_tps.export import job as export_job
+from spacetime_tps.export.job import TOOLS, export
+from spacetime_tps.runs.trajectories import write_trr
+from spacetime_tps.settings.files import load_settings
+from spacetime_tps.settings.shipped import find_system
+
+FRAMES = 9
+
+
+@pytest.fixture(scope="module")
+def molecule():
+    return MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)
+
+
+@pytest.fixture(scope="module")
+def crossing(molecule):
+    """Straight lines from A to B, passed off as dynamics of three durations: positions of all atoms."""
+    atoms = molecule.topology.select("element != H")
+    a = molecule.trajectory(molecule.structures["c7eq"][None])
+    b = molecule.trajectory(molecule.structures["c7ax"][None]).superpose(a, atom_indices=atoms)
+    fine = np.linspace(0.0, 1.0, 400)[:, None, None]
+    where = state_indices(molecule.states, (1 - fine) * a.xyz + fine * b.xyz)
+    first = np.flatnonzero(where == 1)[0]
+    last = np.flatnonzero(where[:first] == 0)[-1]
+    shares = [np.linspace(fine[last], fine[first], FRAMES + extra) for extra in (0, 2, 9)]
+    return [(1 - share) * a.xyz + share * b.xyz for share in shares]
+
+
+def begin(folder: Path, **changes) -> Path:
+    content = load_settings(find_system("alanine_dipeptide")).model_dump(mode="json", exclude_none=True) | changes
+    (folder / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def built_once(monkeypatch, molecule):
+    """The molecule of the settings takes a while to build, and is the same in every test."""
+    monkeypatch.setattr(export_job, "MolecularSystem", SimpleNamespace(from_settings=lambda _: molecule))
+
+
+@pytest.fixture
+def run(tmp_path, molecule, crossing) -> Path:
+    """Folder of a run that has three reactive trajectories, an annealed path and a geodesic."""
+    (tmp_path / "run").mkdir()
+    folder = begin(tmp_path / "run")
+    for name in ("reactive", "paths", "geodesics"):
+        (folder / name).mkdir()
+    for index, positions in enumerate(crossing):
+        velocities = np.random.default_rng(index).normal(0, 0.5, positions.shape)
+        write_trr(
+            folder / "reactive" / f"reactive_{index:04d}.trr", positions, velocities, 0.01 * np.arange(len(positions))
+        )
+    write_trr(folder / "paths" / "path_0000.trr", crossing[0], crossing[0], 0.004 * np.arange(FRAMES))
+    mean = crossing[0][:, molecule.topology.select("element != H")]
+    arrays = {"y": mean, "mean": mean, "log_snr": np.zeros(FRAMES), "variance": np.zeros(FRAMES)}
+    np.savez(folder / "geodesics" / "low_variance.npz", **arrays)
+    return folder
+
+
+@pytest.mark.parametrize("to", TOOLS)
+def test_every_tool(run, to):
+    report = export(run, to)
+    folder = run / "export" / to
+    assert json.loads((folder / "export.json").read_text()) | {"folder": str(folder)} == report
+    assert (report["to"], report["system"]) == (to, "alanine_dipeptide")
+    assert report["note"]
+    assert (folder / "topology.pdb").is_file()
+    expected = {
+        "openpathsampling": "trajectories/*.npz",
+        "gromacs": "*.trr",
+        "plumed": "plumed.dat",
+        "pdb": "reactive_*.pdb",
+    }.get(to, f"*.{to}")
+    assert len(list(folder.glob(expected))) == (1 if to == "plumed" else 3)
+    assert not list((run / "export").glob("partial-*"))
+    with pytest.raises(OutputError, match="take --overwrite"):
+        export(run, to)
+    assert export(run, to, overwrite=True) == report
+
+
+def test_openpathsampling_may_run_as_long_as_our_shots(run):
+    export(run, "openpathsampling")
+    settings = json.loads((run / "export" / "openpathsampling" / "settings.json").read_text())
+    assert settings["max_frames"] == 2 * 500 + 1  # 5 ps either way, a frame every 0.01 ps
+    assert settings["frame_steps"] == 10
+
+
+def test_other_sources_and_folders(run, tmp_path, caplog, crossing):
+    report = export(run, "gromacs", what="paths", folder=tmp_path / "deep" / "mine")
+    assert (report["what"], report["trajectories"]) == ("paths", 1)
+    assert "paths are not unbiased dynamics" in caplog.text
+    universe = MDAnalysis.Universe(*(tmp_path / "deep" / "mine" / name for name in ("topology.pdb", "path_0000.trr")))
+    assert universe.trajectory.dt == pytest.approx(0.004)
+    np.testing.assert_allclose(universe.atoms.positions, 10 * crossing[0][0], atol=1e-5)
+
+
+def test_plumed_reference_is_of_the_geodesic_or_of_a_trajectory_of_median_duration(run):
+    assert export(run, "plumed", frames=4)["what"] == "low_variance"
+    text = (run / "export" / "plumed" / "reference.pdb").read_text()
+    assert text.count("END") == 4
+    report = export(run, "plumed", what="reactive", frames=5, overwrite=True)
+    assert "reactive_0001 of reactive" in report["note"]
+    assert "reactive_0001" in (run / "export" / "plumed" / "plumed.dat").read_text()
+
+
+def test_plumed_where_the_model_sees_torsions(run, molecule):
+    torsions = {"kind": "torsions", "dihedrals": ["phi", "psi"]}
+    begin(run, coordinates=torsions, geodesics={}, paths={})
+    assert export(run, "plumed")["what"] == "reactive"
+    atoms = {int(line[6:11]) - 1 for line in (run / "export" / "plumed" / "reference.pdb").open() if line[:4] == "ATOM"}
+    assert atoms == set(molecule.topology.select("element != H").tolist())
+    with pytest.raises(ConfigError, match="one of torsions, not of positions; take reactive"):
+        export(run, "plumed", what="low_variance", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "asked, error, message",
+    [
+        ({"to": "amber"}, ConfigError, "--to: unknown tool or format 'amber'; there are openpathsampling, plumed"),
+        ({"to": "xtc", "what": "pathes"}, ConfigError, "--what: unknown 'pathes'; there are reactive, path_ensemble"),
+        ({"to": "xtc", "what": "transition_states"}, OutputError, "has no transition_states"),
+        ({"to": "plumed", "what": "unconstrained"}, OutputError, "nor a geodesic called 'unconstrained'"),
+        ({"to": "plumed", "frames": 1}, ConfigError, "has 2 to 60 frames, not 1"),
+        (
+            {"to": "openpathsampling", "what": "paths"},
+            ConfigError,
+            "paths cannot go to OpenPathSampling: only reactive",
+        ),
+    ],
+)
+def test_refused_without_a_trace(run, asked, error, message):
+    with pytest.raises(error, match=message):
+        export(run, **asked)
+    assert not list((run / "export").glob("*"))
+
+
+def test_trajectory_without_velocities(run, crossing):
+    write_trr(run / "reactive" / "reactive_0001.trr", crossing[1], None, np.arange(len(crossing[1])))
+    for to in ("openpathsampling", "gromacs"):
+        with pytest.raises(TrajectoryError, match="reactive_0001 has no velocities"):
+            export(run, to)
+        assert not (run / "export" / to).exists()
+
+
+def test_what_is_not_an_export_stays(run, tmp_path):
+    before = sorted(run.rglob("*"))
+    for folder in (run, run / "reactive", tmp_path):
+        with pytest.raises(OutputError, match="holds something else than an earlier export"):
+            export(run, "xtc", folder=folder, overwrite=True)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_failed_export_keeps_the_earlier_one(run, crossing):
+    export(run, "gromacs")
+    kept = sorted(path.name for path in (run / "export" / "gromacs").iterdir())
+    write_trr(run / "reactive" / "reactive_0002.trr", crossing[2], None, np.arange(len(crossing[2])))
+    with pytest.raises(TrajectoryError):
+        export(run, "gromacs", overwrite=True)
+    assert sorted(path.name for path in (run / "export" / "gromacs").iterdir()) == kept
+
+
+def test_no_molecule(tmp_path):
+    with pytest.raises(OutputError, match="holds no run"):
+        export(tmp_path, "xtc")
+    content = load_settings(find_system("c_channel")).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
+    with pytest.raises(SpacetimeError, match="is a run on a model surface"):
+        export(tmp_path, "xtc")

@@ -1,0 +1,100 @@
+"""The free-energy job: what it refuses without a trace in the folder, its files, and that it can be interrupted."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from spacetime_tps.cli.app import app
+from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.free_energy.job import free_energies
+
+
+def refused(folder: Path, error: type[Exception], match: str, **arguments) -> None:
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(error, match=match):
+        free_energies(folder, **arguments)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_no_run(tmp_path):
+    refused(tmp_path / "nowhere", OutputError, "nowhere holds no run")
+
+
+@pytest.mark.parametrize(
+    "name, value, least", [("windows", 0, 2), ("frames", 9, 10), ("paths", 1, 2), ("workers", 0, 1), ("seed", -1, 0)]
+)
+def test_numbers(tmp_path, name, value, least):
+    refused(tmp_path, ConfigError, f"--{name} must be at least {least}, not {value}", **{name: value})
+
+
+def test_surface(begun):
+    refused(begun("c_channel"), OutputError, "is a run on a model surface")
+
+
+def test_no_geodesics_yet(begun):
+    refused(begun(), OutputError, "has not finished its stage 'geodesics' yet")
+
+
+def test_no_such_curve(with_geodesic):
+    refused(with_geodesic, ConfigError, "has no geodesic 'unconstrained'; it has low_variance", curve="unconstrained")
+
+
+def test_free_energies_that_are_there(with_geodesic):
+    (with_geodesic / "free_energy").mkdir()
+    refused(with_geodesic, OutputError, "is there already; take --resume")
+
+
+def test_nothing_to_resume(with_geodesic):
+    refused(with_geodesic, OutputError, "holds nothing to resume", resume=True)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Windows of a tenth of a picosecond: their figures mean little, and the job does all that it does with them."""
+    for name in ("_FRAME_INTERVAL", "_WEAK_FRAME_INTERVAL", "_FREE_FRAME_INTERVAL"):
+        monkeypatch.setattr(f"spacetime_tps.free_energy.windows.{name}", 0.01)
+
+
+ASKED = {"windows": 12, "frames": 10, "paths": 2}
+
+
+def test_files_and_interruption(with_geodesic, short):
+    """Ctrl-C after three chains, then --resume, ends like a job that was not interrupted, by one process or by two."""
+    whole = free_energies(with_geodesic, **ASKED, workers=2)
+    folder = with_geodesic / "free_energy"
+    assert json.loads((folder / "free_energy.json").read_text()) == whole
+    with (folder / "profile.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(whole["windows"]["profile"]) == 12
+    overlap = np.loadtxt(folder / "overlap.csv", delimiter=",")
+    np.testing.assert_allclose(overlap.sum(axis=1), 1, atol=1e-4)
+    assert min(imread(folder / "free_energy.png").shape[:2]) > 300
+    assert all(np.isfinite(whole[name][key]) for name in ("windows", "annealing") for key in ("value", "error"))
+    assert whole["replica_exchange"] is None
+    ensembles = len(overlap)
+    assert whole["evaluations"]["windows"] == 8 * ensembles * (30 + 10) * 10
+    chains = [np.load(folder / f"chain_{index}.npy") for index in range(8)]
+    assert {chain.shape for chain in chains} == {(ensembles, 10, 22, 3)}
+
+    for file in [*folder.glob("chain_[3-7].npy"), folder / "free_energy.json"]:
+        file.unlink()
+    result = CliRunner().invoke(
+        app, ["free-energy", str(with_geodesic), "--windows", "12", "--frames", "10", "--paths", "2"]
+    )
+    assert result.exit_code == 1 and "--resume" in result.output
+    kept = (folder / "chain_1.npy").read_bytes()
+    for content, message in ((kept[:1000], "chain_1.npy cannot be read"), (b"", "chain_1.npy cannot be read")):
+        (folder / "chain_1.npy").write_bytes(content)
+        with pytest.raises(OutputError, match=message):
+            free_energies(with_geodesic, **ASKED, resume=True)
+    np.save(folder / "chain_1.npy", chains[1][:, :5])
+    with pytest.raises(OutputError, match=r"chain_1.npy holds \(\d+, 5, 22, 3\), not \(\d+, 10, 22, 3\): remove it"):
+        free_energies(with_geodesic, **ASKED, resume=True)
+    (folder / "chain_1.npy").write_bytes(kept)
+    assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
+    with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
+        free_energies(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

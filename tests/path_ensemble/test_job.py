@@ -1,0 +1,226 @@
+"""From one annealed path of alanine dipeptide to reactive trajectories and chains of paths, in this process."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from spacetime_tps.coordinates.states import state_indices
+from spacetime_tps.dynamics.shooting import lost_shot, shoot
+from spacetime_tps.dynamics.workers import Engine
+from spacetime_tps.errors import ConfigError, DynamicsError, OutputError, TrajectoryError
+from spacetime_tps.path_ensemble import job as path_sampling_job
+from spacetime_tps.path_ensemble.job import sample_paths
+from spacetime_tps.pipeline.reactive import ShootingPoints, load_committor_model, make_reactive
+from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.trajectories import read_trr, write_trr
+from spacetime_tps.settings.files import load_settings, open_run
+from spacetime_tps.settings.run import ShootingSettings
+from spacetime_tps.settings.shipped import find_system
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def context(tmp_path, molecule, annealed_path, worker):
+    """A run that has one annealed path, and asks for three reactive trajectories from 24 shots."""
+    settings = load_settings(find_system("alanine_dipeptide"))
+    settings = settings.model_copy(update={"shooting": ShootingSettings(reactive=3, max_shots=24)})
+    content = settings.model_dump(mode="json", exclude_none=True) | {"seed": 0, "versions": {}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    for folder in ("paths", "stages"):
+        (tmp_path / folder).mkdir()
+    path = annealed_path
+    write_trr(tmp_path / "paths" / "path_0000.trr", path.positions, path.velocities, path.time)
+    worker.start(Engine.for_system(molecule, ()))
+    return RunContext(settings, molecule, None, tmp_path, worker, np.random.SeedSequence(1))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """Where the run of the first test that needs one is kept for the others."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def run(kept, tmp_path, worker, monkeypatch, request):
+    """That run after shooting, and a pool that is this process."""
+    if not kept.exists():
+        context = request.getfixturevalue("context")
+        report = make_reactive(context)
+        assert report.results["reactive"] >= 3
+        (tmp_path / "stages" / "reactive.json").write_text(json.dumps({"results": report.results}))
+        shutil.copytree(tmp_path, kept)
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+
+    class Here:
+        def __init__(self, engine, workers):
+            worker.start(engine)
+
+        def __enter__(self):
+            return worker
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(path_sampling_job, "WorkerPool", Here)
+    return tmp_path
+
+
+def test_shots(run, molecule):
+    """From frames between the states, each at most once; those of reactive trajectories among them, once there are."""
+    table = rows(run / "reactive" / "shots.csv")
+    assert len({(row["source"], row["frame"]) for row in table}) == len(table)
+    for number, row in enumerate(table):
+        assert row["seed"] == f"SeedSequence(1, spawn_key=(1, {number}))"
+        positions = read_trr(run / row["source"])[0][int(row["frame"])]
+        assert state_indices(molecule.states, positions[None])[0] == -1
+    model = load_committor_model(run)
+    trajectories = [read_trr(file)[0] for file in (run / "reactive").glob("reactive_*.trr")]
+    first, last = (np.mean(model(np.stack([x[end] for x in trajectories]))) for end in (0, -1))
+    assert first < 0.5 < last
+
+
+def test_a_lost_worker_loses_only_its_shot(context, worker, monkeypatch):
+    def map_and_lose(function, tasks, chunk=1, lost=None):
+        return [lost(task) if task.seed.spawn_key[-1] == 1 else function(task) for task in tasks]
+
+    monkeypatch.setattr(worker, "map", map_and_lose)
+    report = make_reactive(context)
+    table = rows(context.output / "reactive" / "shots.csv")
+    assert report.results["failed_shots"] == 1
+    assert [row["failure"] != "" for row in table] == [number == 1 for number in range(len(table))]
+    assert "SeedSequence(1, spawn_key=(1, 1))" in table[1]["failure"]
+    assert (shoot.__name__, lost_shot.__name__) == ("shoot", "lost_shot")
+
+
+def test_path_that_never_leaves_a(context, annealed_path):
+    """The message says how far it came; the run goes on to its results."""
+    first = state_indices(context.molecule.states, annealed_path.positions) == 0
+    inside = annealed_path.positions[: int(np.argmin(first))]
+    write_trr(context.output / "paths" / "path_0000.trr", inside, inside, np.arange(len(inside)))
+    with pytest.raises(DynamicsError, match=r"none of the 1 paths ever leaves C5/C7eq.*nearest to C7ax comes frame"):
+        ShootingPoints.of_paths(context.output, context.molecule.states)
+    report = make_reactive(context)
+    assert report.results["shots"] == 0
+    assert "ever leaves" in report.results["message"]
+
+
+def test_paths_without_a_frame_between(context, molecule):
+    jump = np.stack([molecule.structures[s.structure] for s in molecule.states])
+    write_trr(context.output / "paths" / "path_0000.trr", jump, jump, np.arange(2))
+    with pytest.raises(DynamicsError, match=r"between two frames.*shorter paths.frame_interval"):
+        ShootingPoints.of_paths(context.output, molecule.states)
+
+
+def test_chains(run, molecule):
+    results = sample_paths(run, moves=4, chains=2, keep_every=2)
+    folder = run / "path_ensemble"
+    table = rows(folder / "moves.csv")
+    assert [(int(row["move"]), int(row["chain"])) for row in table] == [(m, c) for m in range(1, 5) for c in range(2)]
+    assert sum(results["verdicts"].values()) == 8
+    assert results["acceptance"] == np.mean([row["verdict"] == "accepted" for row in table])
+    assert results["evaluations"] == sum(int(row["evaluations"]) for row in table)
+    named = [row for row in table if row["path"]]
+    assert {row["move"] for row in named} == {"2", "4"}
+    assert {row["path"] for row in named} == {file.name for file in folder.glob("*.trr")}
+    for row in named:
+        positions, velocities, times = read_trr(folder / row["path"])
+        indices = state_indices(molecule.states, positions)
+        assert (indices[0], indices[-1]) == (0, 1)
+        assert (indices[1:-1] == -1).all()
+        assert velocities is not None
+        assert times[-1] == pytest.approx(float(row["duration_ps"]), rel=1e-5)
+        assert len(times) == int(row["frames"])
+    assert json.loads((folder / "path_ensemble.json").read_text()) == results
+
+
+@pytest.mark.parametrize("move, selection", [("two_way", "committor"), ("one_way", "uniform")])
+def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
+    """Ctrl-C in the third move, then --resume: moves and paths as if nothing had happened."""
+    options = {"moves": 5, "chains": 2, "keep_every": 2, "move": move, "selection": selection}
+    folder = run / "path_ensemble"
+
+    def content() -> dict[str, bytes]:
+        return {f.name: f.read_bytes() for f in folder.iterdir() if f.suffix in (".trr", ".csv")}
+
+    sample_paths(run, **options)
+    whole = content()
+    take = path_sampling_job._Sampling._take
+
+    def interrupted(self, number, results):
+        if number == 3:
+            raise KeyboardInterrupt
+        take(self, number, results)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(path_sampling_job._Sampling, "_take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sample_paths(run, **options, overwrite=True)
+    assert len(rows(folder / "moves.csv")) == 4
+    sample_paths(run, **options, resume=True)
+    assert content() == whole
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"moves": 0}, ConfigError, "--moves must be at least 1"),
+        ({"move": "sideways"}, ConfigError, "--move must be one_way or two_way"),
+        ({"selection": "best"}, ConfigError, "--selection must be uniform or committor"),
+        ({"chains": 50}, ConfigError, "50 chains need as many reactive trajectories"),
+        ({"resume": True}, OutputError, "holds nothing to resume"),
+        ({"resume": True, "overwrite": True}, OutputError, "exclude each other"),
+    ],
+)
+def test_refusals_leave_no_trace(run, options, error, message):
+    with pytest.raises(error, match=message):
+        sample_paths(run, **options)
+    assert not (run / "path_ensemble").exists()
+
+
+def test_other_settings_do_not_resume(run):
+    sample_paths(run, moves=1, chains=2)
+    with pytest.raises(OutputError, match="was begun with move two_way, not one_way"):
+        sample_paths(run, moves=2, chains=2, move="one_way", resume=True)
+    with pytest.raises(OutputError, match="is there already"):
+        sample_paths(run, moves=2, chains=2)
+    with pytest.raises(ConfigError, match="500 chains need as many reactive trajectories"):
+        sample_paths(run, moves=2, chains=500, overwrite=True)
+    assert (run / "path_ensemble" / "path_ensemble.json").is_file()  # what is refused replaces nothing
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda x, v, t: (x, None, t), "has no velocities"),
+        (lambda x, v, t: (x, v, 2 * t), "frames are 0.02 ps apart"),
+        (lambda x, v, t: (x[:-1], v[:-1], t[:-1]), "its last frame .* is in neither state, not in C7ax"),
+    ],
+)
+def test_first_paths_that_are_none_are_refused(run, change, message):
+    file = run / "reactive" / "reactive_0000.trr"
+    write_trr(file, *change(*read_trr(file)))
+    with pytest.raises(TrajectoryError, match=message):
+        sample_paths(run, moves=1, chains=2)
+
+
+def test_runs_that_have_no_model_or_no_trajectory(run, tmp_path):
+    assert open_run(run)[1] == 0
+    (run / "reactive" / "committor.json").write_text("{}")
+    with pytest.raises(OutputError, match="not a committor model of ours"):
+        sample_paths(run)
+    (run / "reactive" / "committor.json").unlink()
+    with pytest.raises(OutputError, match="has no committor model"):
+        sample_paths(run)
+    for file in (run / "reactive").glob("*.trr"):
+        file.unlink()
+    with pytest.raises(OutputError, match="has no reactive trajectory to begin with"):
+        sample_paths(run)

@@ -1,0 +1,334 @@
+"""Quantities with units, and settings: what is accepted, how files are merged and what is refused with which words."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spacetime_tps.errors import ConfigError
+from spacetime_tps.settings.files import load_settings, merge, parse_settings, read_yaml
+from spacetime_tps.settings.shipped import find_system, shipped_systems
+from spacetime_tps.settings.surface import SurfaceRunSettings
+from spacetime_tps.settings.units import In
+
+
+class TestUnits:
+    @pytest.mark.parametrize(
+        "unit, text, value",
+        [
+            ("kelvin", "300 K", 300.0),
+            ("ps", "2 fs", 0.002),
+            ("ps", "1e-3 ns", 1.0),
+            ("1/ps", "1 / ps", 1.0),
+            ("1/ps", "0.1/fs", 100.0),
+            ("nm", "5 angstrom", 0.5),
+            ("nm**2", "0.5 angstrom**2", 0.005),
+            ("1/nm**2", "3 / angstrom^2", 300.0),
+            ("rad", "-90 deg", -math.pi / 2),
+            ("rad", "0.6 rad", 0.6),
+        ],
+    )
+    def test_conversion(self, unit, text, value):
+        assert In(unit).parse(text) == pytest.approx(value, rel=1e-12)
+
+    @pytest.mark.parametrize("value", ["300", 300, 300.0, True, None, ["300 K"]])
+    def test_missing_unit(self, value):
+        with pytest.raises(ValueError, match="has no unit; write"):
+            In("kelvin").parse(value)
+
+    def test_unknown_unit(self):
+        with pytest.raises(ValueError, match="unknown unit in '300 parsnips'"):
+            In("kelvin").parse("300 parsnips")
+
+    @pytest.mark.parametrize("unit, text", [("kelvin", "3 nm"), ("nm", "3 nm**2"), ("ps", "1 / ps"), ("rad", "1 nm")])
+    def test_wrong_dimension(self, unit, text):
+        with pytest.raises(ValueError, match=f"cannot be converted to {unit}"):
+            In(unit).parse(text)
+
+    @pytest.mark.parametrize("text", ["", "K 300 *", "three K**"])
+    def test_not_a_quantity(self, text):
+        with pytest.raises(ValueError, match=r"is not a number with a unit|has no unit|unknown unit"):
+            In("kelvin").parse(text)
+
+    @pytest.mark.parametrize("unit", ["kelvin", "ps", "1/ps", "nm", "nm**2", "1/nm**2", "rad"])
+    @pytest.mark.parametrize("value", [1 / 3, 1e-5, -2.0, 40000.0])
+    def test_written_and_read_back_without_loss(self, unit, value):
+        assert In(unit).parse(In(unit).format(value)) == value
+
+
+def system_content() -> dict[str, Any]:
+    """A system.yaml with one collective variable of each kind."""
+    return {
+        "system": {
+            "name": "test",
+            "structures": {"left": "left.pdb", "right": "right.pdb"},
+            "force_field": ["amber99sbildn.xml", "own.xml"],
+            "temperature": "300 K",
+            "time_step": "1 fs",
+            "friction": "1 / ps",
+            "collective_variables": {
+                "phi": {"dihedral": [0, 1, 2, 3]},
+                "bend": {"angle": [0, 1, 2]},
+                "end": {"distance": [0, "name C"]},
+            },
+            "states": {
+                "A": {
+                    "structure": "left",
+                    "boxes": [{"phi": ["170 deg", "-170 deg"], "end": ["1 angstrom", "0.5 nm"]}],
+                },
+                "B": {"structure": "right", "boxes": [{"phi": ["0 deg", "20 deg"]}]},
+            },
+            "target": {"collective_variables": ["phi"], "tolerance": "0.75 rad"},
+        },
+        "samples": {
+            "method": "replica_exchange",
+            "temperatures": ["300 K", "400 K", "500 K"],
+            "model_temperature": "500 K",
+        },
+    }
+
+
+SAMPLES = [
+    system_content()["samples"],
+    {"method": "molecular_dynamics", "length": "20 ps"},
+    {"method": "files", "trajectories": ["a.dcd", "b.dcd"], "weights": ["a.txt", "b.txt"]},
+]
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("samples", SAMPLES, ids=lambda samples: samples["method"])
+    def test_written_settings_read_back_identically(self, samples):
+        settings = parse_settings(system_content() | {"samples": samples}, "test")
+        again = parse_settings(settings.model_dump(mode="json"), "test")
+        assert again == settings
+        assert again.model_dump(mode="json") == settings.model_dump(mode="json")
+
+    @pytest.mark.parametrize("samples", SAMPLES, ids=lambda samples: samples["method"])
+    def test_also_through_yaml_without_what_is_unset(self, samples):
+        settings = parse_settings(system_content() | {"samples": samples}, "test")
+        text = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        again = parse_settings(yaml.safe_load(text), "test")
+        assert again == settings
+
+    def test_values_are_in_the_units_of_the_package(self):
+        settings = parse_settings(system_content(), "test")
+        assert settings.system.time_step == pytest.approx(0.001)
+        assert settings.samples.temperatures == (300.0, 400.0, 500.0)
+        assert settings.system.collective_variables["end"].atoms == (0, "name C")
+        assert [v.kind for v in settings.system.collective_variables.values()] == ["dihedral", "angle", "distance"]
+
+    def test_settings_cannot_be_changed(self):
+        settings = parse_settings(system_content(), "test")
+        with pytest.raises(ValueError, match="frozen"):
+            settings.system.temperature = 310.0
+
+    @pytest.mark.parametrize("name", shipped_systems())
+    def test_shipped_systems_are_valid(self, name):
+        settings = load_settings(find_system(name))
+        if isinstance(settings, SurfaceRunSettings):
+            assert settings.surface.name == name
+            assert settings.surface.grid is None or settings.surface.grid.is_file()
+        else:
+            assert settings.system.name == name
+            assert all(path.is_file() for path in settings.system.structures.values())
+
+
+def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The content with the value at a dotted path replaced; None removes the key."""
+    content = copy.deepcopy(content)
+    *folders, last = path.split(".")
+    place = content
+    for folder in folders:
+        place = place.setdefault(folder, {})
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("system.temperatur", "300 K", r"system\.temperatur: unknown key; did you mean 'temperature'\?"),
+        ("sampels", {}, r"sampels: unknown key; did you mean 'samples'\?"),
+        ("geodesics.xyzzyq", 1, r"geodesics\.xyzzyq: unknown key$"),
+        ("system.temperature", None, r"system\.temperature: is missing"),
+        ("samples", None, "samples: is missing"),
+        ("system.temperature", 300, r"system\.temperature: 300 has no unit"),
+        ("system.temperature", "300 nm", r"system\.temperature: '300 nm' cannot be converted to kelvin"),
+        ("system.temperature", "0 K", r"system\.temperature: Input should be greater than 0"),
+        ("system.temperature", "nan K", r"system\.temperature: Input should be greater than 0"),
+        ("system.temperature", "6000 K", r"system\.temperature: Input should be less than or equal to 5000"),
+        ("system.time_step", "11 fs", r"system\.time_step: Input should be less than or equal to 0\.01"),
+        ("system.time_step", "-1 fs", r"system\.time_step: Input should be greater than 0"),
+        ("system.friction", "2000 / ps", r"system\.friction: Input should be less than or equal to 1000"),
+        ("system.name", "a/b", r"system\.name: String should match pattern"),
+        ("system.force_field", [], r"system\.force_field: Tuple should have at least 1 item"),
+        (
+            "system.states.B.structure",
+            "rigth",
+            r"states\.B\.structure: no structure 'rigth' \(there are: left, right\)",
+        ),
+        (
+            "system.states.C",
+            {"structure": "left", "boxes": [{"phi": ["0 deg", "1 deg"]}]},
+            r"system\.states: Dictionary should have at most 2",
+        ),
+        (
+            "system.states.A.boxes",
+            [{"chi": ["0 deg", "1 deg"]}],
+            r"states\.A\.boxes: no collective variable 'chi' \(there are: phi, bend, end\)",
+        ),
+        ("system.states.A.boxes", [{"phi": ["0 nm", "1 deg"]}], "'0 nm' cannot be converted to rad"),
+        ("system.states.A.boxes", [{"end": ["2 nm", "1 nm"]}], r"states\.A\.boxes: end has an empty interval"),
+        ("system.target.collective_variables", ["chi"], "target: no collective variable 'chi'"),
+        ("system.target.tolerance", "0.1 nm", "'0.1 nm' cannot be converted to rad"),
+        (
+            "system.collective_variables.phi",
+            {"angle": [0, 1, 2], "distance": [0, 1]},
+            r"collective_variables\.phi: a collective variable is exactly one of dihedral, angle or distance",
+        ),
+        ("samples.method", "metadynamics", "samples: Input tag 'metadynamics'"),
+        ("samples.temperatures", ["300 K", "500 K", "400 K"], "samples: temperatures must rise"),
+        ("samples.temperatures", ["300 K", "500 K", "500 K"], "samples: temperatures must rise"),
+        ("samples.model_temperature", "450 K", "model_temperature 450 K is none of the replicas' temperatures"),
+        ("samples.discard", "850 ps", "discard leaves no frames"),
+        ("samples.length", "inf ps", r"samples\.length: Input should be a finite number"),
+        ("coordinates.template", "middle", r"coordinates\.template: no structure 'middle'"),
+        ("geodesics.end_snr", "0.5 / nm**2", "end_snr must lie within snr_bounds"),
+        (
+            "geodesics.region",
+            {"collective_variable": "chi", "value": "0 deg", "plane": ["phi"], "radius": "1 rad"},
+            r"geodesics\.region: no collective variable 'chi'",
+        ),
+        ("paths.frame_interval", "0.5 fs", r"paths\.frame_interval \(0\.0005 ps\) is shorter than system\.time_step"),
+    ],
+)
+def test_refusals_name_the_key(path, value, message):
+    parse_settings(system_content(), "fine")
+    with pytest.raises(ConfigError, match=f"(?m){message}") as caught:
+        parse_settings(assign(system_content(), path, value), "my.yaml")
+    assert str(caught.value).startswith("my.yaml: settings are not valid")
+
+
+def test_model_temperature_between_replicas_needs_mbar():
+    content = system_content()
+    content["samples"] |= {"model_temperature": "450 K", "weights": "mbar"}
+    assert parse_settings(content, "test").samples.model_temperature == 450.0
+    content["samples"]["model_temperature"] = "501 K"
+    with pytest.raises(ConfigError, match="model_temperature must lie within the ladder"):
+        parse_settings(content, "test")
+
+
+def test_every_mistake_is_listed_at_once():
+    content = assign(assign(system_content(), "system.temperature", "1 nm"), "paths.count", 0)
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(content, "test")
+    assert "system.temperature" in str(caught.value)
+    assert "paths.count" in str(caught.value)
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+class TestFiles:
+    def test_unknown_system(self):
+        with pytest.raises(ConfigError, match=r"unknown system 'alanine'.*alanine_dipeptide"):
+            find_system("alanine")
+
+    def test_systems_are_found_by_file_folder_and_name(self, tmp_path):
+        path = write(tmp_path / "mine" / "system.yaml", system_content())
+        assert find_system(str(path)) == find_system(str(path.parent)) == path.resolve()
+        assert find_system("alanine_dipeptide").parent.name == "alanine_dipeptide"
+
+    @pytest.mark.parametrize(
+        "content, message",
+        [
+            ("- a\n- b\n", "found list"),
+            ("", "found NoneType"),
+            ("just text", "found str"),
+            ("a: [1, 2\nb: 3", "not valid YAML"),
+            ("a: b: c", "not valid YAML"),
+        ],
+    )
+    def test_file_without_settings(self, tmp_path, content, message):
+        with pytest.raises(ConfigError, match=rf"bad\.yaml.*{message}"):
+            read_yaml(write(tmp_path / "bad.yaml", content))
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+            load_settings(tmp_path / "nowhere.yaml")
+
+    def test_binary_file(self, tmp_path):
+        (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xd8")
+        with pytest.raises(ConfigError, match=r"binary\.yaml: cannot be read"):
+            read_yaml(tmp_path / "binary.yaml")
+
+    def test_paths_are_relative_to_the_file_that_names_them(self, tmp_path, monkeypatch):
+        system = write(tmp_path / "system" / "system.yaml", system_content())
+        write(tmp_path / "system" / "own.xml", "<ForceField/>")
+        config = {"samples": {"method": "files", "trajectories": ["../data/run.dcd"], "weights": ["weights.npy"]}}
+        override = write(tmp_path / "config" / "config.yaml", config)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        settings = load_settings(system, override)
+        root = tmp_path.resolve()
+        assert settings.system.structures["left"] == root / "system" / "left.pdb"
+        assert settings.system.force_field == ("amber99sbildn.xml", str(root / "system" / "own.xml"))
+        assert settings.samples.trajectories == (root / "data" / "run.dcd",)
+        assert settings.samples.weights == (root / "config" / "weights.npy",)
+
+    def test_absolute_paths_even_if_the_system_file_is_given_relative(self, tmp_path, monkeypatch):
+        write(tmp_path / "system.yaml", system_content())
+        monkeypatch.chdir(tmp_path)
+        settings = load_settings(Path("system.yaml"))
+        assert settings.system.structures["left"] == tmp_path.resolve() / "left.pdb"
+
+
+class TestMerge:
+    def load(self, tmp_path: Path, override: dict[str, Any]):
+        system = write(tmp_path / "system.yaml", system_content())
+        return load_settings(system, write(tmp_path / "config.yaml", override))
+
+    def test_same_method_is_merged_key_by_key(self, tmp_path):
+        settings = self.load(tmp_path, {"samples": {"method": "replica_exchange", "length": "50 ps"}})
+        assert settings.samples.length == 50.0
+        assert settings.samples.temperatures == (300.0, 400.0, 500.0)
+
+    def test_method_need_not_be_repeated(self, tmp_path):
+        settings = self.load(tmp_path, {"samples": {"length": "50 ps"}, "system": {"temperature": "310 K"}})
+        assert settings.samples.method == "replica_exchange"
+        assert settings.samples.length == 50.0
+        assert settings.system.temperature == 310.0
+        assert settings.system.friction == 1.0
+
+    def test_other_method_replaces_the_section(self, tmp_path):
+        settings = self.load(tmp_path, {"samples": {"method": "molecular_dynamics", "length": "30 ps"}})
+        assert settings.samples.method == "molecular_dynamics"
+        assert settings.samples.length == 30.0
+        assert settings.samples.model_temperature == 300.0  # its default, not the replicas' 500 K
+
+    def test_mistake_names_both_files(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"system\.yaml with .*config\.yaml: settings are not valid"):
+            self.load(tmp_path, {"paths": {"count": 0}})
+
+    def test_config_of_an_earlier_run_can_be_given(self, tmp_path):
+        """It has a seed and versions too."""
+        earlier = parse_settings(system_content(), "test").model_dump(mode="json", exclude_none=True)
+        settings = self.load(tmp_path, earlier | {"seed": 3, "versions": {"openmm": "8.5"}})
+        expected = load_settings(tmp_path / "system.yaml")
+        assert settings.samples == expected.samples
+        assert settings.geodesics == expected.geodesics
+
+    def test_inputs_are_left_alone(self):
+        base, override = {"a": {"b": 1}, "c": [1]}, {"a": {"d": 2}}
+        assert merge(base, override) == {"a": {"b": 1, "d": 2}, "c": [1]}
+        assert base == {"a": {"b": 1}, "c": [1]}
+        assert override == {"a": {"d": 2}}
