@@ -1,23 +1,26 @@
 """What tests of several folders share: runs, toy systems, workers in this process."""
 
 import importlib
-import json
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import openmm
 import pytest
-import yaml
 
 from spacetime_tps.dynamics import workers
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine
-from spacetime_tps.runs.context import RunContext, make_coordinates
-from spacetime_tps.settings.files import load_settings
+from spacetime_tps.runs.beginning import prepared
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.inputs import with_kept_inputs
+from spacetime_tps.runs.layout import BEGINNING
+from spacetime_tps.settings.files import load_settings, merge, open_run, parse_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
@@ -42,35 +45,55 @@ def script(monkeypatch):
     return load
 
 
-@pytest.fixture
-def begun(tmp_path) -> Callable[[str], Path]:
-    """Folder of a run, with seed 7, of a shipped system that has not done anything yet."""
+@pytest.fixture(scope="session")
+def begin_run() -> Callable[..., Run]:
+    """Begin the run of a shipped system in a folder, with settings on top of the system's."""
 
-    def make(system: str = "alanine_dipeptide") -> Path:
-        settings = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True)
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings | {"seed": 7, "versions": {}}))
-        return tmp_path
+    def make(folder: Path, system: str = "alanine_dipeptide", seed: int = 7, **changes: Any) -> Run:
+        content = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        settings = parse_settings(merge(content, changes), system)
+        with prepared(folder, settings, seed, resume=False, overwrite=True):
+            run = Run(folder, settings, seed)
+            run.finish(BEGINNING, time.perf_counter())
+        return run
 
     return make
+
+
+@pytest.fixture(scope="session")
+def assert_same_settings() -> Callable[[Path, Any], None]:
+    """The settings that a run has kept are those it was given, but that its inputs are the copies in its folder."""
+
+    def check(folder: Path, given: Any) -> None:
+        kept, _ = open_run(folder)
+        contents = [with_kept_inputs(settings.model_dump(mode="json")) for settings in (kept, given)]
+        assert contents[0][0] == contents[1][0]
+        for name, source in contents[1][1].items():
+            assert (folder / name).read_bytes() == source.read_bytes()
+
+    return check
+
+
+@pytest.fixture
+def begun(tmp_path, begin_run) -> Callable[..., Path]:
+    """Folder of a run, with seed 7, of a shipped system that has not done anything yet."""
+    return lambda system="alanine_dipeptide": begin_run(tmp_path, system).folder
 
 
 @pytest.fixture
 def with_geodesic(begun) -> Path:
     """Folder of a run whose low-variance geodesic is the straight line between the structures at one SNR."""
-    folder = begun()
-    settings = load_settings(find_system("alanine_dipeptide"))
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
-    a, b = (coordinates.superpose(molecule.structures[name][None])[0] for name in ("c5", "c7ax"))
+    run = Run.open(begun())
+    a, b = (run.structure(state) for state in (0, 1))
     share = np.linspace(0, 1, 65)[:, None, None]
-    y = ((1 - share) * a + share * b)[:, list(coordinates.atoms)]
-    (folder / "stages").mkdir()
-    (folder / "stages" / "geodesics.json").write_text(json.dumps({"results": {}}))
-    (folder / "geodesics").mkdir()
+    y = ((1 - share) * a + share * b)[:, list(run.coordinates.atoms)]
+    run.made("geodesics")
     np.savez(
-        folder / "geodesics" / "low_variance.npz", y=y, mean=y, log_snr=np.full(len(y), 6.5), variance=np.ones(len(y))
+        run.path("geodesics/low_variance.npz"), y=y, mean=y, log_snr=np.full(len(y), 6.5), variance=np.ones(len(y))
     )
-    return folder
+    for part in ("samples", "denoiser", "geodesics"):
+        run.finish(part, time.perf_counter())
+    return run.folder
 
 
 KT = 300 * MOLAR_GAS_CONSTANT
@@ -178,12 +201,10 @@ def annealed_path(molecule, heavy_atoms, interpolation, worker):
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> RunContext:
-    """Of alanine dipeptide, with nothing done yet."""
+def run(tmp_path, monkeypatch) -> Iterator[Run]:
+    """Of alanine dipeptide, with nothing done yet; its tasks run in this process."""
     monkeypatch.setattr(workers, "_contexts", {})
-    settings = load_settings(find_system("alanine_dipeptide"))
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
-    monkeypatch.setattr(workers, "_engine", Engine.for_system(molecule, coordinates.atoms))
-    pool = SimpleNamespace(map=lambda function, tasks, chunk=1: map(function, tasks))
-    return RunContext(settings, molecule, coordinates, tmp_path, pool, np.random.SeedSequence(0))
+    made = Run(tmp_path, load_settings(find_system("alanine_dipeptide")), 0)
+    monkeypatch.setattr(workers, "_engine", Engine.for_system(made.molecule, made.coordinates.atoms))
+    with made.working(WorkerHere()):
+        yield made

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import shutil
-from collections.abc import Sequence
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +15,26 @@ from spacetime_tps.calibration.windows import CHAINS, sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
-from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.pipeline.denoiser import laboratory_denoiser, load_denoiser
-from spacetime_tps.pipeline.geodesics import load_geodesic
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks, load_training_set
+from spacetime_tps.pipeline.samples import held_out_blocks
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import RunContext, make_coordinates, make_frame
-from spacetime_tps.runs.requests import check_curve, check_options, check_room, open_molecule_run
+from spacetime_tps.runs.context import make_frame
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import CALIBRATION
+from spacetime_tps.runs.read import (
+    StoredGeodesic,
+    TrainingSet,
+    geodesic_names,
+    need_geodesic,
+    read_training_set,
+)
+from spacetime_tps.runs.requests import begun_folder, check_options, working_on
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.writing import write_json, write_table
 
-FOLDER = "calibration"
 MARGIN = 0.5
 """How far beyond the log SNR of the stored geodesics the model is checked, at either end."""
 
@@ -85,38 +88,42 @@ def calibrate(
     output = Path(output)
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
-    settings, run_seed = open_molecule_run(output, "geodesics")
-    check_curve(output, curve)
-    check_room(output / FOLDER, overwrite)
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
-    seed = run_seed if seed is None else seed
+    started = time.perf_counter()
+    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed)
+    stored = need_geodesic(run, curve)
     torch.set_num_threads(1)
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
-        sequence = np.random.SeedSequence([seed, *FOLDER.encode()])
-        run = RunContext(settings, molecule, coordinates, output, pool, sequence)
-        denoiser, training = laboratory_denoiser(load_denoiser(run)), load_training_set(output)
-        point_seed, curve_seed = sequence.spawn(2)
+    request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
+    with working_on(run, CALIBRATION, request, False, overwrite) as folder, run.workers(workers):
+        denoiser, training = laboratory_denoiser(load_denoiser(run)), read_training_set(run)
+        point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
         at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
-        along, spent_on_curve = compare_curve(run, denoiser, training, curve, windows, frames, curve_seed)
-    results: dict[str, Any] = {
-        "system": molecule.name,
-        "denoiser": settings.denoiser.kind,
-        "unit": coordinates.unit,
-        "temperature": settings.samples.model_temperature,
-        "seed": seed,
-        "chains": CHAINS,
-        "frames": frames,
-        "evaluations": {"points": spent_at_points, "curve": spent_on_curve},
-        "points": at_points,
-        "curve": along,
-    }
-    _write(output / FOLDER, results)
+        along, spent_on_curve = compare_curve(run, denoiser, training, stored, curve, windows, frames, curve_seed)
+        evaluations = {"points": spent_at_points, "curve": spent_on_curve}
+        results = _results(run, frames, evaluations, at_points, along)
+        _write(folder, request, results)
+        run.finish("calibrate", started, evaluations, after=["geodesics"])
     return results
 
 
+def _results(
+    run: Run, frames: int, evaluations: dict[str, int], at_points: list[dict[str, float]], along: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "system": run.molecule.name,
+        "denoiser": run.settings.denoiser.kind,
+        "unit": run.coordinates.unit,
+        "temperature": run.settings.samples.model_temperature,
+        "seed": run.base_seed,
+        "chains": CHAINS,
+        "frames": frames,
+        "evaluations": evaluations,
+        "points": at_points,
+        "curve": along,
+    }
+
+
 def compare_points(
-    run: RunContext,
+    run: Run,
     denoiser: Denoiser,
     training: TrainingSet,
     count: int,
@@ -133,7 +140,7 @@ def compare_points(
     picked = np.random.default_rng(pick_seed).choice(held_out, count, p=weights / weights.sum())
     x = torch.from_numpy(run.coordinates.encode(training.positions[picked]))
     generator = torch.Generator().manual_seed(int(noise_seed.generate_state(1)[0]))
-    log_snr = torch.linspace(*_log_snr_range(run.output, denoiser), count, dtype=torch.float64)
+    log_snr = torch.linspace(*_log_snr_range(run, denoiser), count, dtype=torch.float64)
     y, _, _ = make_frame(run.coordinates).noisy(x, log_snr, generator)
     points = Points(y, log_snr)
     with torch.no_grad():
@@ -166,9 +173,10 @@ def compare_points(
 
 
 def compare_curve(
-    run: RunContext,
+    run: Run,
     denoiser: Denoiser,
     training: TrainingSet,
+    stored: StoredGeodesic,
     name: str,
     count: int,
     frames: int,
@@ -178,8 +186,6 @@ def compare_curve(
 
     Both are of the chords between ``count`` windows, equal in arc length by the model.
     """
-    stored = load_geodesic(run.output, name)
-    assert stored is not None  # `check_curve` has seen it
     axes = run.coordinates.decode(np.eye(denoiser.dimension)).reshape(denoiser.dimension, -1)  # orthonormal
     y = stored.y.reshape(len(stored.y), -1) @ axes.T
     points = resample_polyline(denoiser, Points(torch.from_numpy(y), torch.from_numpy(stored.log_snr)), count)
@@ -245,26 +251,16 @@ def _square_displacements(points: Points, latent: FloatArray, outside: FloatArra
     return np.asarray(((latent - points.y.numpy()[:, None, None]) ** 2).sum(-1) + outside)
 
 
-def _log_snr_range(output: Path, denoiser: Denoiser) -> tuple[float, float]:
-    stored = [load_geodesic(output, path.stem) for path in sorted((output / "geodesics").glob("*.npz"))]
-    log_snr = np.concatenate([geodesic.log_snr for geodesic in stored if geodesic is not None])
+def _log_snr_range(run: Run, denoiser: Denoiser) -> tuple[float, float]:
+    log_snr = np.concatenate([need_geodesic(run, name).log_snr for name in geodesic_names(run)])
     low, high = denoiser.log_snr_range
     return max(low, float(log_snr.min()) - MARGIN), min(high, float(log_snr.max()) + MARGIN)
 
 
-def _write(folder: Path, results: dict[str, Any]) -> None:
+def _write(folder: Path, request: dict[str, Any], results: dict[str, Any]) -> None:
     """Files of the calibration, in place of an earlier one's."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir()
-    _write_table(folder / "points.csv", results["points"])
-    _write_table(folder / "chords.csv", results["curve"]["chords"])
-    calibration_figure(folder / "calibration.png", results)
-    (folder / "calibration.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    with begun_folder(folder, request) as partial:
+        write_table(partial / "points.csv", results["points"])
+        write_table(partial / "chords.csv", results["curve"]["chords"])
+        calibration_figure(partial / "calibration.png", results)
+        write_json(partial / "calibration.json", results)

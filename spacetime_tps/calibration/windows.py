@@ -11,9 +11,9 @@ from scipy.special import softmax
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.restrained import RestrainedTask, sample_restrained
-from spacetime_tps.pipeline.samples import TrainingSet
 from spacetime_tps.progress import track
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.spacetime import Points
 
 CHAINS = 8
@@ -47,7 +47,7 @@ class Windows:
 
 
 def sample_windows(
-    run: RunContext, points: Points, training: TrainingSet, frames: int, seed: np.random.SeedSequence, name: str
+    run: Run, points: Points, training: TrainingSet, frames: int, seed: np.random.SeedSequence, name: str
 ) -> Windows:
     """Restrained dynamics at spacetime points, at the model's temperature.
 
@@ -56,7 +56,7 @@ def sample_windows(
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     points : Points
     training : TrainingSet
     frames : int

@@ -127,14 +127,14 @@ def train(
 ) -> None:
     """Train the neural denoiser on the samples of a run."""
     configure_logging()
-    from spacetime_tps.pipeline.training import FILE
     from spacetime_tps.pipeline.training import train as run_training
+    from spacetime_tps.runs.layout import POTENTIAL
 
     console = Console()
     with _errors_told(console, f"interrupted; go on with --resume (in {run})"):
         results = run_training(run, config=config, seed=seed, workers=workers, resume=resume, overwrite=overwrite)
     print_denoising_errors(console, results)
-    console.print(f"{results['training']['message']}; the denoiser is in {run / FILE}", soft_wrap=True)
+    console.print(f"{results['training']['message']}; the denoiser is in {run / POTENTIAL}", soft_wrap=True)
 
 
 @app.command("sample-paths")

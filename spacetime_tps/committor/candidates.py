@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from spacetime_tps.committor.model import read_committor_model
 from spacetime_tps.coordinates.states import FloatArray, state_indices
-from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import OutputError, TrajectoryError
-from spacetime_tps.pipeline.reactive import MODEL, load_committor_model
 from spacetime_tps.pipeline.samples import load_trajectory
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import COMMITTOR_MODEL, REACTIVE_FILES
 from spacetime_tps.runs.trajectories import read_trr
 
 OWN = ("model", "reactive")
@@ -42,9 +43,7 @@ class ChosenFrames:
         return ChosenFrames(self.positions[chosen], self.source[chosen], self.index[chosen])
 
 
-def choose_frames(
-    output: Path, molecule: MolecularSystem, asked: Mapping[str, Any], rng: np.random.Generator
-) -> ChosenFrames:
+def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) -> ChosenFrames:
     """The frames that are asked for; drawn at random if there are more than asked.
 
     Raises
@@ -54,16 +53,16 @@ def choose_frames(
     TrajectoryError
         If no frame is left, or a file is not a trajectory of this molecule.
     """
-    what = asked["frames"]
+    what, molecule = asked["frames"], run.molecule
     if what in OWN:
-        found = _reactive_frames(output, molecule)
+        found = _reactive_frames(run)
         if what == "model":
             low, high = asked["band"]
-            p = load_committor_model(output)(found.positions)
+            p = read_committor_model(run)(found.positions)
             inside = (p >= low) & (p <= high)
             if not inside.any():
                 raise TrajectoryError(
-                    f"the committor model of {output} puts none of {len(p)} frames between {low:g} and {high:g} "
+                    f"the committor model of {run.folder} puts none of {len(p)} frames between {low:g} and {high:g} "
                     f"(it says {p.min():.2f} to {p.max():.2f}); take a wider --band, or --frames reactive"
                 )
             found = found[inside]
@@ -84,23 +83,23 @@ def choose_frames(
     return found
 
 
-def predicted_committors(output: Path, positions: FloatArray) -> FloatArray:
+def predicted_committors(run: Run, positions: FloatArray) -> FloatArray:
     """p_B of frames (n, atoms, 3) by the committor model of a run, shape (n,); NaN if the run has none."""
-    if not (output / MODEL).is_file():
+    if not run.path(COMMITTOR_MODEL).is_file():
         return np.full(len(positions), np.nan)
-    return load_committor_model(output)(positions)
+    return read_committor_model(run)(positions)
 
 
-def _reactive_frames(output: Path, molecule: MolecularSystem) -> ChosenFrames:
+def _reactive_frames(run: Run) -> ChosenFrames:
     """Frames between the states of all reactive trajectories of a run."""
     parts = []
-    for file in sorted((output / "reactive").glob("reactive_*.trr")):
+    for file in run.files("reactive", REACTIVE_FILES):
         positions, _, _ = read_trr(file)
-        between = np.flatnonzero(state_indices(molecule.states, positions) < 0)
+        between = np.flatnonzero(state_indices(run.molecule.states, positions) < 0)
         parts.append(ChosenFrames(positions[between], np.full(len(between), file.name), between))
     if not sum(len(part.index) for part in parts):
         raise OutputError(
-            f"{output} has no reactive trajectories; go on with it by 'spacetime-tps run … --resume', or give "
+            f"{run.folder} has no reactive trajectories; go on with it by 'spacetime-tps run … --resume', or give "
             "--frames a file"
         )
     columns = ([getattr(part, name) for part in parts] for name in ("positions", "source", "index"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,13 +25,18 @@ from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.errors import ConfigError
+from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.requests import begun_folder, check_options, check_request, open_molecule_run
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.journal import Journal
+from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
+from spacetime_tps.runs.reports import FileDigest
+from spacetime_tps.runs.requests import begun_folder, check_options, remove, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
-from spacetime_tps.settings.run import ShootingSettings
+from spacetime_tps.writing import write_json, write_table
 
-FOLDER = "committor"
+JOURNAL = "shots.jsonl"
+FRAMES = "frames.json"
 COUNT = 40
 """Frames that are taken of the run's own trajectories if not told."""
 
@@ -93,65 +98,65 @@ def committors(
     check_options({"shots": (shots, 1), "count": (count, 1), "workers": (workers, 1), "seed": (seed, 0)})
     if not 0 <= band[0] < band[1] <= 1:
         raise ConfigError(f"--band must rise within 0 and 1, not {band[0]:g} {band[1]:g}")
-    settings, run_seed = open_molecule_run(output)
+    started = time.perf_counter()
     own = str(frames) in OWN
+    run = Run.open(output, *(["reactive"] if own else []), seed=seed)
     request: dict[str, Any] = {
         "frames": str(frames) if own else str(Path(frames).resolve()),
         "shots": shots,
         "count": COUNT if own and count is None else count,
         "band": list(band),
-        "seed": run_seed if seed is None else seed,
+        "seed": run.base_seed,
     }
-    molecule = MolecularSystem.from_settings(settings.system)
-    choice_seed, shot_seed = np.random.SeedSequence([request["seed"], *FOLDER.encode()]).spawn(2)
-    folder = output / FOLDER
-    check_request(folder, request, resume, overwrite)
-    if resume:
-        chosen = _load_frames(folder)
-    else:
-        chosen = choose_frames(output, molecule, request, np.random.default_rng(choice_seed))
-        _begin(folder, request, chosen)
-    states = state_indices(molecule.states, chosen.positions)
-    tasks = _tasks(molecule, settings.shooting, chosen, states, shots, shot_seed)
-    with WorkerPool(Engine.for_system(molecule, ()), workers) as pool:
-        done = _shoot(folder / "shots.csv", pool, tasks)
-    rows = _frame_rows(output, molecule, chosen, states, done)
-    test = _test(rows, request["seed"])
-    results = _results(molecule, request, rows, done, test)
-    _tell(molecule, results, done)
-    _write(folder, molecule, chosen, results, test)
+    with working_on(run, COMMITTOR, request, resume, overwrite) as folder:
+        chosen = _load_frames(run) if resume else _begin(run, request)
+        states = state_indices(run.molecule.states, chosen.positions)
+        tasks = _tasks(run, chosen, states, shots)
+        with WorkerPool(Engine.for_system(run.molecule, ()), workers) as pool:
+            done = _shoot(folder / JOURNAL, pool, tasks)
+        rows = _frame_rows(run, chosen, states, done)
+        test = _test(rows, run.seed("committor histogram"))
+        results = _results(run.molecule, request, rows, done, test)
+        _tell(run.molecule, results, done)
+        _write(folder, run.molecule, chosen, results, done, test)
+        run.finish("committor", started, {"shooting": results["evaluations"]}, after=[BEGINNING])
     return results
 
 
-def _begin(folder: Path, request: dict[str, Any], chosen: ChosenFrames) -> None:
+def _begin(run: Run, request: dict[str, Any]) -> ChosenFrames:
     """A folder with the chosen frames and nothing else, in place of an earlier one."""
-    with begun_folder(folder, request) as partial:
+    chosen = choose_frames(run, request, np.random.default_rng(run.seed("committor frames")))
+    with begun_folder(run.path(COMMITTOR), request) as partial:
         write_trr(partial / "frames.trr", chosen.positions, None, np.arange(len(chosen.index), dtype=float))
-        _write_table(
-            partial / "frames.csv",
-            [{"source": s, "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)],
-        )
-        _write_table(partial / "shots.csv", [], _SHOT_COLUMNS)
+        rows = [{"source": str(s), "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)]
+        write_json(partial / FRAMES, {"frames": rows, "file": asdict(FileDigest.of(partial / "frames.trr"))})
+    return chosen
 
 
-def _load_frames(folder: Path) -> ChosenFrames:
-    with (folder / "frames.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    positions, _, _ = read_trr(folder / "frames.trr")
-    return ChosenFrames(
-        positions, np.array([row["source"] for row in rows]), np.array([int(row["index"]) for row in rows])
-    )
+def _load_frames(run: Run) -> ChosenFrames:
+    """The frames that were chosen when the job was begun.
+
+    Raises
+    ------
+    OutputError
+        If a file is missing or damaged.
+    """
+    path, trajectory = run.path(COMMITTOR) / FRAMES, run.path(COMMITTOR) / "frames.trr"
+    try:
+        content = json.loads(path.read_bytes())
+        rows, digest = content["frames"], FileDigest(**content["file"])
+        source, index = np.array([row["source"] for row in rows]), np.array([int(row["index"]) for row in rows])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OutputError(f"{path} is missing or damaged ({error}); take --overwrite to begin anew") from error
+    if not trajectory.is_file() or FileDigest.of(trajectory) != digest:
+        raise OutputError(f"{trajectory} is missing or damaged; take --overwrite to begin anew")
+    positions, _, _ = read_trr(trajectory)
+    return ChosenFrames(positions, source, index)
 
 
-def _tasks(
-    molecule: MolecularSystem,
-    settings: ShootingSettings,
-    chosen: ChosenFrames,
-    states: np.ndarray,
-    shots: int,
-    seed: np.random.SeedSequence,
-) -> dict[tuple[int, int], Shot]:
+def _tasks(run: Run, chosen: ChosenFrames, states: np.ndarray, shots: int) -> dict[tuple[int, int], Shot]:
     """Shots by frame and number; each has a seed of its own. There are none of frames in a state."""
+    molecule, settings = run.molecule, run.settings.shooting
     frame_steps = whole_steps(settings.frame_interval, molecule.time_step, "shooting.frame_interval")
     return {
         (frame, shot): Shot(
@@ -160,21 +165,21 @@ def _tasks(
             time_step=molecule.time_step,
             frame_steps=frame_steps,
             max_frames=max(1, round(settings.time_limit / settings.frame_interval)),
-            seed=np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, frame, shot)),
+            seed=run.seed("committor shots", frame, shot),
         )
         for frame in np.flatnonzero(states < 0).tolist()
         for shot in range(shots)
     }
 
 
-def _shoot(table: Path, pool: WorkerPool, tasks: Mapping[tuple[int, int], Shot]) -> list[dict[str, str]]:
-    """Rows of every shot; those that are not in the table yet are run, and written as they come."""
-    done = _finished_shots(table)
+def _shoot(path: Path, pool: WorkerPool, tasks: Mapping[tuple[int, int], Shot]) -> list[dict[str, str]]:
+    """Rows of every shot; those that are not in the journal yet are run, and written there as they come."""
+    journal = Journal.read(path)
+    done = {(int(row["frame"]), int(row["shot"])): row for row in journal.records}
     left = {key: task for key, task in tasks.items() if key not in done}
     if done:
         log.info("%d of %d shots are there already", len(done), len(tasks))
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, _SHOT_COLUMNS)
+    with journal.appending() as appender:
         shot = pool.map(commit, list(left.values()), lost=lost_commitment)
         for (frame, number), result in zip(left, track(shot, "committor", len(left)), strict=True):
             row = {
@@ -185,36 +190,22 @@ def _shoot(table: Path, pool: WorkerPool, tasks: Mapping[tuple[int, int], Shot])
                 "evaluations": str(result.evaluations),
                 "failure": " ".join((result.failure or "").split()),
             }
-            writer.writerow(row)
-            file.flush()
+            appender.add(row)
             done[frame, number] = row
     return [done[key] for key in tasks]
 
 
-def _finished_shots(table: Path) -> dict[tuple[int, int], dict[str, str]]:
-    """Rows by frame and shot; a last row that an interruption has cut short is removed from the table."""
-    text = table.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        table.write_text(whole)
-    return {(int(row["frame"]), int(row["shot"])): row for row in csv.DictReader(whole.splitlines())}
-
-
 def _frame_rows(
-    output: Path,
-    molecule: MolecularSystem,
-    chosen: ChosenFrames,
-    states: np.ndarray,
-    shots: Sequence[Mapping[str, str]],
+    run: Run, chosen: ChosenFrames, states: np.ndarray, shots: Sequence[Mapping[str, str]]
 ) -> list[dict[str, Any]]:
-    predicted = predicted_committors(output, chosen.positions)
+    predicted = predicted_committors(run, chosen.positions)
     by_frame: dict[int, list[Mapping[str, str]]] = {frame: [] for frame in range(len(states))}
     for shot in shots:
         by_frame[int(shot["frame"])].append(shot)
     return [
         {"frame": frame, "source": str(chosen.source[frame]), "index": int(chosen.index[frame])}
         | {"predicted": float(predicted[frame]) if np.isfinite(predicted[frame]) else None}
-        | _of_frame(molecule, int(states[frame]), of_frame)
+        | _of_frame(run.molecule, int(states[frame]), of_frame)
         for frame, of_frame in by_frame.items()
     ]
 
@@ -248,7 +239,7 @@ def _decided(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return np.array(counts).reshape(-1, 2)
 
 
-def _test(rows: Sequence[Mapping[str, Any]], seed: int) -> HistogramTest | None:
+def _test(rows: Sequence[Mapping[str, Any]], seed: np.random.SeedSequence) -> HistogramTest | None:
     reached_b, shots = _decided(rows).T
     enough = shots >= 2
     if enough.sum() < 2:
@@ -304,12 +295,14 @@ def _write(
     molecule: MolecularSystem,
     chosen: ChosenFrames,
     results: Mapping[str, Any],
+    shots: Sequence[Mapping[str, str]],
     test: HistogramTest | None,
 ) -> None:
-    _write_table(folder / "committor.csv", results["frames"])
+    write_table(folder / "committor.csv", results["frames"])
+    write_table(folder / "shots.csv", shots, _SHOT_COLUMNS)
     frames = np.array(results["transition_states"], dtype=int)
     for name in ("transition_states.trr", "transition_states.h5"):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
     if len(frames):
         positions, number = chosen.positions[frames], frames.astype(float)
         write_trr(folder / "transition_states.trr", positions, None, number)
@@ -319,11 +312,4 @@ def _write(
     if len(counts):
         title = f"{molecule.name}: committor of {len(counts)} frames at {molecule.temperature:g} K"
         committor_figure(folder / "committor.png", counts[:, 0], counts[:, 1], test, title)
-    (folder / "committor.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns or list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_json(folder / "committor.json", results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,7 +14,9 @@ from scipy.special import expit, log_expit
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.dynamics.equivalent_atoms import bonded_atoms
-from spacetime_tps.errors import TrajectoryError
+from spacetime_tps.errors import OutputError, TrajectoryError
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import COMMITTOR_MODEL
 
 _PRIOR_VARIANCES = 10.0 ** np.arange(-2.0, 2.5, 0.5)
 _CONSTANT_VARIANCE = 100.0  # of the constant term: a logit of ±10 is next to certain
@@ -213,3 +216,23 @@ def _skeleton_torsions(topology: mdtraj.Topology) -> tuple[tuple[int, ...], ...]
         if len(around) >= 3 and around[1] in heavy:
             found.append((around[0], around[1], atom, around[2]))
     return tuple(found)
+
+
+def read_committor_model(run: Run) -> CommittorModel:
+    """The committor model that the shots of a run have trained.
+
+    Raises
+    ------
+    OutputError
+        If the run has none, or the file is not one of ours.
+    """
+    path = run.path(COMMITTOR_MODEL)
+    if not path.is_file():
+        raise OutputError(
+            f"{run.folder} has no committor model ({COMMITTOR_MODEL}): it is made with the reactive trajectories; go "
+            "on with the run by 'spacetime-tps run … --resume'"
+        )
+    try:
+        return CommittorModel.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, np.linalg.LinAlgError) as error:
+        raise OutputError(f"{path} is not a committor model of ours ({error}); run the stage again") from error

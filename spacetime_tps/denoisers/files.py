@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from spacetime_tps.errors import GeometryError
+from spacetime_tps.writing import write_bytes
 
 
 def write(path: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -23,9 +24,7 @@ def write(path: Path, kind: str, tensors: Mapping[str, Tensor], description: Map
         If the description is not JSON.
     """
     metadata = {"kind": kind, "description": json.dumps(description)}
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
-    partial.replace(path)
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def read(path: Path, *kinds: str) -> tuple[str, dict[str, Tensor], dict[str, Any]]:

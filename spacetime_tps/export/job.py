@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,27 @@ import numpy as np
 
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.coordinates.states import select
-from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.export.formats import NOTES, WRITERS, boxed_topology, write_trajectories
 from spacetime_tps.export.openpathsampling import write_openpathsampling
 from spacetime_tps.export.plumed import pick_reference, write_plumed
-from spacetime_tps.pipeline.geodesics import load_geodesic
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import make_coordinates
-from spacetime_tps.runs.requests import open_molecule_run
+from spacetime_tps.runs import layout
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import read_geodesic
 from spacetime_tps.runs.stored import StoredTrajectory
 from spacetime_tps.runs.trajectories import write_topology_pdb
-from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.writing import write_json
 
 TOOLS = ("openpathsampling", "plumed", *WRITERS)
 SOURCES = {
-    "reactive": "reactive/reactive_*.trr",
-    "path_ensemble": "path_ensemble/path_*.trr",
-    "paths": "paths/path_*.trr",
-    "paths_region_avoiding": "paths_region_avoiding/path_*.trr",
-    "transition_states": "committor/transition_states.trr",
+    "reactive": ("reactive", layout.REACTIVE_FILES),
+    "path_ensemble": ("path-ensemble", layout.ENSEMBLE_FILES),
+    "paths": ("paths", layout.PATH_FILES),
+    "paths_region_avoiding": ("paths", layout.REGION_AVOIDING_PATH_FILES),
+    "transition_states": ("committor", layout.TRANSITION_STATES),
 }
-"""What a run has trajectories of."""
+"""What a run has trajectories of: the part that makes them, and their files."""
 
 UNBIASED = ("reactive", "path_ensemble")
 """Dynamics that another tool may shoot from: annealed paths are driven, and their time is not physical."""
@@ -82,24 +80,24 @@ def export(
     output = Path(output)
     if to not in TOOLS:
         raise ConfigError(f"--to: unknown tool or format {to!r}; there are {', '.join(TOOLS)}")
-    settings, _ = open_molecule_run(output)
-    target = Path(folder) if folder is not None else output / "export" / to
+    run = Run.open(output)
+    target = Path(folder) if folder is not None else output / layout.EXPORT / to
     if target.exists() and not overwrite:
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
     if target.exists() and not (target / REPORT).is_file():
         raise OutputError(f"{target} holds something else than an earlier export; choose another --output")
-    molecule = MolecularSystem.from_settings(settings.system)
+    molecule = run.molecule
     partial = target.with_name(f"partial-{target.name}")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     try:
         if to == "plumed":
-            made = _to_plumed(partial, output, settings, molecule, what, frames)
+            made = _to_plumed(partial, run, what, frames)
         else:
-            made = _to_trajectories(partial, output, settings, molecule, what or "reactive", to)
+            made = _to_trajectories(partial, run, what or "reactive", to)
         report = {"to": to, "system": molecule.name, "run": str(output.resolve())} | made
-        (partial / REPORT).write_text(json.dumps(report, indent=2) + "\n")
+        write_json(partial / REPORT, report)
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
@@ -109,15 +107,14 @@ def export(
     return report | {"folder": str(target)}
 
 
-def _to_trajectories(
-    folder: Path, output: Path, settings: RunSettings, molecule: MolecularSystem, what: str, to: str
-) -> dict[str, Any]:
+def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> dict[str, Any]:
+    settings, molecule = run.settings, run.molecule
     if to == "openpathsampling" and what not in UNBIASED:
         raise ConfigError(
             f"--what: {what} cannot go to OpenPathSampling: only {' and '.join(UNBIASED)} are unbiased dynamics with a "
             "real time step between frames"
         )
-    trajectories = _trajectories(output, what)
+    trajectories = _trajectories(run, what)
     if to == "openpathsampling":
         limit = 2 * round(settings.shooting.time_limit / settings.shooting.frame_interval) + 1
         write_openpathsampling(folder, molecule, trajectories, limit)
@@ -130,31 +127,31 @@ def _to_trajectories(
     return {"what": what, "trajectories": len(trajectories), "note": note}
 
 
-def _trajectories(output: Path, what: str) -> list[StoredTrajectory]:
+def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
     if what not in SOURCES:
         raise ConfigError(f"--what: unknown {what!r}; there are {', '.join(SOURCES)}")
-    found = [StoredTrajectory.read(path) for path in sorted(output.glob(SOURCES[what]))]
+    part, pattern = SOURCES[what]
+    found = [StoredTrajectory.read(path) for path in run.files(part, pattern)]
     if not found:
-        raise OutputError(f"{output} has no {what} ({SOURCES[what]}): the run has not made them")
+        raise OutputError(f"{run.folder} has no {what} ({pattern}): the run has not made them")
+    run.check(part, pattern)
     return found
 
 
-def _to_plumed(
-    folder: Path, output: Path, settings: RunSettings, molecule: MolecularSystem, what: str | None, frames: int
-) -> dict[str, Any]:
-    coordinates = make_coordinates(settings, molecule)
+def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[str, Any]:
+    molecule, coordinates = run.molecule, run.coordinates
     cartesian = isinstance(coordinates, CartesianCoordinates)
     what = what or ("low_variance" if cartesian else "reactive")
     heavy = select(molecule.topology, "element != H", "atoms of the reference")
     atoms = np.array(coordinates.atoms, dtype=np.intp) if cartesian else heavy
     if what in SOURCES:
-        by_length = sorted(_trajectories(output, what), key=lambda trajectory: len(trajectory.time))
+        by_length = sorted(_trajectories(run, what), key=lambda trajectory: len(trajectory.time))
         middle = by_length[len(by_length) // 2]
         path, source = middle.positions[:, atoms], f"{middle.name} of {what}, that of median duration"
     else:
-        geodesic = load_geodesic(output, what)
+        geodesic = read_geodesic(run, what)
         if geodesic is None:
-            raise OutputError(f"--what: {output} has neither trajectories nor a geodesic called {what!r}")
+            raise OutputError(f"--what: {run.folder} has neither trajectories nor a geodesic called {what!r}")
         if not cartesian:
             raise ConfigError(f"--what: the mean of {what} is one of torsions, not of positions; take reactive")
         path, source = geodesic.mean, f"the mean of the {what} geodesic"

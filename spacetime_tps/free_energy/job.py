@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import numpy as np
 import torch
 
 from spacetime_tps.coordinates.states import FloatArray
-from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.free_energy.figure import free_energy_figure
 from spacetime_tps.free_energy.windows import (
     CHAINS,
@@ -24,12 +21,12 @@ from spacetime_tps.free_energy.windows import (
     stiffened,
     window_estimate,
 )
-from spacetime_tps.pipeline.geodesics import load_geodesic
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import RunContext, make_coordinates
-from spacetime_tps.runs.requests import begun_folder, check_curve, check_options, check_request, open_molecule_run
-
-FOLDER = "free_energy"
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import FREE_ENERGY
+from spacetime_tps.runs.read import need_geodesic
+from spacetime_tps.runs.requests import begun_folder, check_options, working_on
+from spacetime_tps.writing import replacing, write_json, write_table
 
 
 def free_energies(
@@ -86,60 +83,61 @@ def free_energies(
     output = Path(output)
     least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
-    settings, run_seed = open_molecule_run(output, "geodesics")
-    check_curve(output, curve)
-    seed = run_seed if seed is None else seed
-    folder = output / FOLDER
-    request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": seed}
-    check_request(folder, request, resume, overwrite)
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
+    started = time.perf_counter()
+    run = Run.open(output, "samples", "geodesics", seed=seed)
+    geodesic = need_geodesic(run, curve)
+    request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": run.base_seed}
     torch.set_num_threads(1)
-    sequence = np.random.SeedSequence([seed, *FOLDER.encode()])
-    window_seed, bootstrap_seed, path_seed, replica_seed = sequence.spawn(4)
-    if not resume:
-        with begun_folder(folder, request):
-            pass
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
-        run = RunContext(settings, molecule, coordinates, output, pool, sequence)
-        geodesic = load_geodesic(output, curve)
-        assert geodesic is not None  # `check_curve` has seen it
-        schedule = stiffened(run, geodesic.schedule)
-        series = make_series(schedule, windows)
-        sampled = sample_series(run, series, frames, window_seed, f"windows, {curve}", folder)
-        by_windows, ends, overlap = window_estimate(run, series, sampled, bootstrap_seed)
-        starts = equilibrium_ends(series, sampled)
-        by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, path_seed)
+    with working_on(run, FREE_ENERGY, request, resume, overwrite) as folder:
+        if not resume:
+            with begun_folder(folder, request):
+                pass
+        with run.workers(workers):
+            schedule = stiffened(run, geodesic.schedule)
+            series = make_series(schedule, windows)
+            sampled = sample_series(run, series, frames, run.seed("windows"), f"windows, {curve}", folder)
+            by_windows, ends, overlap = window_estimate(run, series, sampled, run.seed("windows bootstrap"))
+            starts = equilibrium_ends(series, sampled)
+            by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, run.seed("annealing"))
+        evaluations = {"windows": sampled.evaluations, "annealing": spent}
+        results = _results(run, request, evaluations, by_windows, by_annealing)
+        _write(folder, results, overlap)
+        run.finish("free-energy", started, evaluations, after=["samples", "geodesics"])
+    return results
+
+
+def _results(
+    run: Run,
+    request: dict[str, Any],
+    evaluations: dict[str, int],
+    by_windows: dict[str, Any],
+    by_annealing: dict[str, Any],
+) -> dict[str, Any]:
+    molecule = run.molecule
     results: dict[str, Any] = {
         "system": molecule.name,
         "states": [state.name for state in molecule.states],
         "temperature": molecule.temperature,
-        "curve": curve,
-        "seed": seed,
+        "curve": request["curve"],
+        "seed": request["seed"],
         "chains": CHAINS,
-        "frames": frames,
-        "evaluations": {"windows": sampled.evaluations, "annealing": spent},
+        "frames": request["frames"],
+        "evaluations": evaluations,
         "windows": by_windows,
         "annealing": by_annealing,
-        "replica_exchange": replica_estimate(run, np.random.default_rng(replica_seed)),
+        "replica_exchange": replica_estimate(run, np.random.default_rng(run.seed("replica_exchange bootstrap"))),
     }
     for name in ("windows", "annealing", "replica_exchange"):
         if results[name] is not None:
             value, error = results[name]["value"], results[name]["error"]
             log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *results["states"], name.replace("_", " "), value, error)
-    _write(folder, results, overlap)
     return results
 
 
 def _write(folder: Path, results: dict[str, Any], overlap: FloatArray) -> None:
     """Tables and figures; ``free_energy.json`` comes last, when all the others are there."""
-    rows = results["windows"]["profile"]
-    with (folder / "profile.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    np.savetxt(folder / "overlap.csv", overlap, fmt="%.6f", delimiter=",")
+    write_table(folder / "profile.csv", results["windows"]["profile"])
+    with replacing(folder / "overlap.csv") as partial:
+        np.savetxt(partial, overlap, fmt="%.6f", delimiter=",")
     free_energy_figure(folder / "free_energy.png", results, overlap)
-    partial = folder / "free_energy.partial"
-    partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-    partial.replace(folder / "free_energy.json")
+    write_json(folder / "free_energy.json", results)

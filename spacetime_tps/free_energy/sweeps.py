@@ -11,6 +11,7 @@ import numpy as np
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.restrained import RestrainedTask, sample_restrained
 from spacetime_tps.errors import OutputError
+from spacetime_tps.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,8 @@ def sample_chain(task: ChainTask) -> FloatArray:
 
 def write_chain(file: Path, positions: FloatArray) -> None:
     """Write positions (windows, frames, atoms, 3) in nm; the file is there when all of it is."""
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        np.save(stream, positions)
-    partial.replace(file)
+    with replacing(file) as partial:
+        np.save(partial, positions)
 
 
 def read_chain(file: Path, shape: tuple[int, ...]) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.errors import DynamicsError
+from spacetime_tps.errors import DynamicsError, OutputError
 from spacetime_tps.free_energy.estimates import (
     OUTSIDE,
     Sampled,
@@ -29,9 +29,13 @@ from spacetime_tps.free_energy.sweeps import ChainTask, read_chain, sample_chain
 from spacetime_tps.pipeline.annealing import run_paths, works
 from spacetime_tps.pipeline.samples import mbar_weights
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.journal import Journal
+from spacetime_tps.runs.layout import REPLICAS
+from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.settings.run import ReplicaExchangeSettings
 
+JOURNAL = "chains.jsonl"
 CHAINS = 8
 """Of windows: the even ones go from A to B, the odd ones back."""
 
@@ -85,7 +89,7 @@ class Series:
         ]
 
 
-def stiffened(run: RunContext, schedule: RestraintSchedule) -> RestraintSchedule:
+def stiffened(run: Run, schedule: RestraintSchedule) -> RestraintSchedule:
     """A curve with the spring constants kT·SNR that it has at the model's temperature, for dynamics at the run's own.
 
     Then molecule and restraint have the same energy together as in the model's distributions and are only colder: where
@@ -149,7 +153,7 @@ def frictions(series: Series, own: float) -> FloatArray:
 
 
 def sample_series(
-    run: RunContext, series: Series, frames: int, seed: np.random.SeedSequence, name: str, folder: Path
+    run: Run, series: Series, frames: int, seed: np.random.SeedSequence, name: str, folder: Path
 ) -> SeriesFrames:
     """Dynamics in all ensembles at the run's own temperature, by chains from A to B and from B to A.
 
@@ -181,18 +185,28 @@ def sample_series(
     ]
     files = [folder / f"chain_{index}.npy" for index in range(CHAINS)]
     shape = (len(intervals), frames, *tasks[0].positions.shape)
-    chains = {index: read_chain(file, shape) for index, file in enumerate(files) if file.is_file()}
+    journal = Journal.read(folder / JOURNAL)
+    chains = {}
+    for record in journal.records:
+        file, digest = files[record["chain"]], FileDigest(**record["file"])
+        if not file.is_file():
+            continue
+        if FileDigest.of(file) != digest:
+            raise OutputError(f"{file} is not as it was written: remove it, and --resume makes it again")
+        chains[record["chain"]] = read_chain(file, shape)
     left = [index for index in range(CHAINS) if index not in chains]
     sampled = run.pool.map(sample_chain, [tasks[index] for index in left])
-    for index, chain in zip(left, track(sampled, name, len(left)), strict=True):
-        write_chain(files[index], chain)
-        chains[index] = chain
+    with journal.appending() as appender:
+        for index, chain in zip(left, track(sampled, name, len(left)), strict=True):
+            write_chain(files[index], chain)
+            appender.add({"chain": index, "file": asdict(FileDigest.of(files[index]))})
+            chains[index] = chain
     positions = np.array([chains[index] for index in range(CHAINS)])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
 
 
-def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Sampled, np.ndarray, FloatArray]:
+def reduced(run: Run, series: Series, frames: SeriesFrames) -> tuple[Sampled, np.ndarray, FloatArray]:
     """Uncorrelated frames with their reduced energies, the window on the curve that each is nearest to, inefficiencies.
 
     Nearest is the window whose own frames' mean is. Frames of the free ensembles that are outside of their state are
@@ -240,7 +254,7 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
 
 
 def window_estimate(
-    run: RunContext, series: Series, frames: SeriesFrames, seed: np.random.SeedSequence
+    run: Run, series: Series, frames: SeriesFrames, seed: np.random.SeedSequence
 ) -> tuple[dict[str, Any], dict[str, Any], FloatArray]:
     """ΔF(A→B) by MBAR over the whole series, by annealing's corrections at either end, and the profile.
 
@@ -316,7 +330,7 @@ def equilibrium_ends(series: Series, frames: SeriesFrames) -> tuple[list[FloatAr
 
 
 def annealing_estimate(
-    run: RunContext,
+    run: Run,
     schedule: RestraintSchedule,
     starts: tuple[list[FloatArray], list[FloatArray]],
     ends: dict[str, Any],
@@ -327,7 +341,7 @@ def annealing_estimate(
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     schedule : RestraintSchedule
     starts : (list of array, list of array)
         Equilibrium positions (atoms, 3) under the restraint at the curve's two ends.
@@ -362,14 +376,14 @@ def annealing_estimate(
     return estimate, sum(path.evaluations for path in (*forward, *backward))
 
 
-def replica_estimate(run: RunContext, rng: np.random.Generator) -> dict[str, Any] | None:
+def replica_estimate(run: Run, rng: np.random.Generator) -> dict[str, Any] | None:
     """ΔF(A→B) from the run's replica exchange at the dynamics' temperature; None if it is not there.
 
     All temperatures count, with MBAR weights; the error is that of a bootstrap over blocks of time, the same for all
     temperatures.
     """
     settings = run.settings.samples
-    paths = sorted((run.output / "samples").glob("replica_*.h5"))
+    paths = run.files("samples", REPLICAS)
     if not isinstance(settings, ReplicaExchangeSettings) or len(paths) != len(settings.temperatures):
         return None
     in_a, in_b, energies, blocks = [], [], [], []

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spacetime_tps.committor.model import CommittorModel
+from spacetime_tps.committor.model import CommittorModel, read_committor_model
 from spacetime_tps.dynamics.path_shape import check_path_shape
 from spacetime_tps.dynamics.sampling import whole_steps
-from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import moves as path_sampling
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
 from spacetime_tps.path_ensemble.statistics import crossing, effective_size, statistical_inefficiency
-from spacetime_tps.pipeline.reactive import load_committor_model
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.requests import begun_folder, check_options, check_request, open_molecule_run
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.journal import Journal
+from spacetime_tps.runs.layout import PATH_ENSEMBLE, REACTIVE_FILES, SHOTS
+from spacetime_tps.runs.reports import FileDigest
+from spacetime_tps.runs.requests import begun_folder, check_options, remove, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_trr
-from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.writing import replacing, write_json, write_table
 
-FOLDER = "path_ensemble"
+JOURNAL = "moves.jsonl"
+CHECKPOINT = "checkpoint.json"
+_BEGIN = "put the right file back, or take --overwrite to begin anew"
 KINDS = ("one_way", "two_way")
 SELECTIONS = ("uniform", "committor")
 CHECKPOINT_SECONDS = 10.0
@@ -98,26 +101,33 @@ def sample_paths(
     for name, choice, known in (("move", move, KINDS), ("selection", selection, SELECTIONS)):
         if choice not in known:
             raise ConfigError(f"--{name} must be {' or '.join(known)}, not {choice!r}")
-    settings, run_seed = _open_run(output)
-    molecule = MolecularSystem.from_settings(settings.system)
-    check_reversible(molecule.system_xml)
-    model = load_committor_model(output)
+    started = time.perf_counter()
+    run = Run.open(output, "reactive", seed=seed)
+    if not run.files("reactive", REACTIVE_FILES):
+        raise OutputError(
+            f"{run.folder} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and look "
+            f"at {SHOTS} for why no shot was reactive"
+        )
+    check_reversible(run.molecule.system_xml)
+    model = read_committor_model(run)
     asked = {
         "move": move,
         "selection": selection,
         "chains": chains,
         "keep_every": keep_every,
-        "seed": run_seed if seed is None else seed,
+        "seed": run.base_seed,
     }
-    check_request(output / FOLDER, asked, resume, overwrite)
-    sampling = _Sampling(output, settings, molecule, model, asked)
-    if resume:
-        sampling.load()
-    else:
-        sampling.begin()
-    with WorkerPool(Engine.for_system(molecule, ()), workers) as pool:
-        sampling.run(pool, moves)
-    return sampling.report()
+    with working_on(run, PATH_ENSEMBLE, asked, resume, overwrite):
+        sampling = _Sampling(run, model, asked)
+        if resume:
+            sampling.load()
+        else:
+            sampling.begin()
+        with WorkerPool(Engine.for_system(run.molecule, ()), workers) as pool:
+            sampling.run(pool, moves)
+        results = sampling.report()
+        run.finish("path-ensemble", started, {"path_ensemble": results["evaluations"]}, after=["reactive"])
+    return results
 
 
 @dataclass(frozen=True)
@@ -144,22 +154,17 @@ class _State:
 class _Sampling:
     """All chains of a job, and their files."""
 
-    def __init__(
-        self,
-        output: Path,
-        settings: RunSettings,
-        molecule: MolecularSystem,
-        model: CommittorModel,
-        asked: dict[str, Any],
-    ) -> None:
-        shooting = settings.shooting
-        self.folder, self.molecule, self.model, self.asked = output / FOLDER, molecule, model, asked
+    def __init__(self, run: Run, model: CommittorModel, asked: dict[str, Any]) -> None:
+        self._run, self.model, self.asked = run, model, asked
+        self.folder, self.molecule, shooting = run.path(PATH_ENSEMBLE), run.molecule, run.settings.shooting
         self.frame_interval = shooting.frame_interval
-        self.frame_steps = whole_steps(shooting.frame_interval, molecule.time_step, "shooting.frame_interval")
+        self.frame_steps = whole_steps(shooting.frame_interval, run.molecule.time_step, "shooting.frame_interval")
         self.max_frames = max(3, round(shooting.time_limit / shooting.frame_interval))
-        self.first_files = sorted((output / "reactive").glob("reactive_*.trr"))
+        self.first_files = run.files("reactive", REACTIVE_FILES)
         self.state = _State([], 0, 0, {})
         self.rows: list[dict[str, str]] = []
+        self._kept_files: dict[str, FileDigest] = {}
+        self._journal = Journal(self.folder / JOURNAL)
         self.seconds = 0.0
 
     @property
@@ -215,9 +220,8 @@ class _Sampling:
             "wall_seconds": self.seconds,
             "observables": {name: self._observable(name) for name in names if self.rows},
         }
-        partial = self.folder / "path_ensemble.partial"
-        partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-        partial.replace(self.folder / "path_ensemble.json")
+        write_table(self.folder / "moves.csv", self.rows, self._columns)
+        write_json(self.folder / "path_ensemble.json", results)
         if results["verdicts"].get("too_long", 0) > 0.01 * len(self.rows):
             log.warning(
                 "%d of %d trial paths were longer than %g ps and were rejected: the ensemble lacks long paths; "
@@ -254,7 +258,7 @@ class _Sampling:
                 temperature=self.molecule.temperature,
                 frame_steps=self.frame_steps,
                 max_frames=self.max_frames,
-                seed=np.random.SeedSequence([self.asked["seed"], *FOLDER.encode()], spawn_key=(index, number)),
+                seed=self._run.seed("path_ensemble", index, number),
             )
             for index, chain in enumerate(self.state.chains)
         ]
@@ -306,23 +310,26 @@ class _Sampling:
             "effective_size": effective_size(values),
         }
 
+    @property
+    def _columns(self) -> list[str]:
+        return [*COLUMNS, *(f"crossing_{name}" for name in self.molecule.variables)]
+
     def save(self, folder: Path) -> None:
-        """Kept paths, ``moves.csv`` and the checkpoint, in this order: the checkpoint never names what is not there."""
+        """Kept paths, the journal of moves, and the checkpoint, which names what it belongs to, last."""
         state = self.state
         for name, path in state.kept.items():
             times = np.arange(len(path), dtype=np.float64) * self.frame_interval
             write_trr(folder / name, path.positions, path.velocities, times)
-        partial = folder / "moves.partial"
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*COLUMNS, *(f"crossing_{name}" for name in self.molecule.variables)])
-            writer.writeheader()
-            writer.writerows(self.rows[: state.done * len(state.chains)])
-        partial.replace(folder / "moves.csv")
+            self._kept_files[name] = FileDigest.of(folder / name)
+        self._journal.path = folder / JOURNAL
+        with self._journal.appending() as appender:
+            for row in self.rows[len(self._journal.records) :]:
+                appender.add(row)
         arrays: dict[str, np.ndarray] = {
             "counts": np.array([state.done, state.paths]),
             "seconds": np.array(self.seconds),
         }
-        for index, chain in enumerate(self.state.chains):
+        for index, chain in enumerate(state.chains):
             arrays |= {
                 f"positions_{index}": chain.path.positions,
                 f"velocities_{index}": chain.path.velocities,
@@ -331,34 +338,48 @@ class _Sampling:
                 f"counts_{index}": np.array([chain.crossing_frame, chain.reference, chain.kept_born]),
                 f"kept_{index}": np.array(chain.kept),
             }
-        partial = folder / "checkpoint.partial"
-        with partial.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        partial.replace(folder / "checkpoint.npz")
+        before = set(folder.glob("chains_*.npz"))
+        chains = folder / f"chains_{state.done:06d}.npz"
+        with replacing(chains) as partial:
+            np.savez(partial, allow_pickle=False, **arrays)
+        files = self._kept_files | {chains.name: FileDigest.of(chains)}
+        digests = {name: asdict(digest) for name, digest in files.items()}
+        write_json(folder / CHECKPOINT, {"chains": chains.name, "files": digests})
+        for old in before - {chains}:
+            remove(old)
         self.state = replace(state, kept={})
 
     def load(self) -> None:
-        """The chains as the checkpoint has them."""
-        with np.load(self.folder / "checkpoint.npz", allow_pickle=False) as arrays:
+        """The chains as the checkpoint has them.
+
+        Raises
+        ------
+        OutputError
+            If a file is missing or damaged.
+        """
+        path = self.folder / CHECKPOINT
+        try:
+            content = json.loads(path.read_bytes())
+            files = {name: FileDigest(**digest) for name, digest in content["files"].items()}
+            name = content["chains"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise OutputError(f"{path} is missing or damaged ({error}); {_BEGIN}") from error
+        for file, digest in files.items():
+            if not (self.folder / file).is_file() or FileDigest.of(self.folder / file) != digest:
+                raise OutputError(f"{self.folder / file} is missing, or not as it was written; {_BEGIN}")
+        self._kept_files = {file: digest for file, digest in files.items() if file != name}
+        with np.load(self.folder / name, allow_pickle=False) as arrays:
             done, paths = map(int, arrays["counts"])
             chains = []
             self.seconds = float(arrays["seconds"])
             for index in range(self.asked["chains"]):
                 names = ("positions", "velocities", "weights", "born")
-                path = path_sampling.Path(*(arrays[f"{name}_{index}"] for name in names))
+                chain = path_sampling.Path(*(arrays[f"{key}_{index}"] for key in names))
                 at, reference, kept_born = map(int, arrays[f"counts_{index}"])
-                chains.append(_Chain(path, at, reference, str(arrays[f"kept_{index}"]), kept_born))
+                chains.append(_Chain(chain, at, reference, str(arrays[f"kept_{index}"]), kept_born))
         self.state = _State(chains, done, paths, {})
-        with (self.folder / "moves.csv").open(newline="") as file:
-            self.rows = [row for row in csv.DictReader(file) if int(row["move"]) <= done]
-
-
-def _open_run(output: Path) -> tuple[RunSettings, int]:
-    """Settings and seed of a run that has reactive trajectories."""
-    settings, seed = open_molecule_run(output, "reactive")
-    if not any((output / "reactive").glob("reactive_*.trr")):
-        raise OutputError(
-            f"{output} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and look at "
-            "reactive/shots.csv for why no shot was reactive"
-        )
-    return settings, seed
+        self._journal = Journal.read(self.folder / JOURNAL)
+        if len(self._journal.records) < done * len(chains):
+            raise OutputError(f"{self._journal.path} lacks moves that {path} has; {_BEGIN}")
+        self._journal.keep(done * len(chains))
+        self.rows = list(self._journal.records)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,15 @@ import numpy as np
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.pipeline.annealing import annealing_steps, fraction_in_region, measure_paths, run_paths, works
-from spacetime_tps.pipeline.geodesics import endpoints, load_geodesic
+from spacetime_tps.pipeline.geodesics import endpoints
 from spacetime_tps.pipeline.metrics import mean_sd
 from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
-from spacetime_tps.runs.context import RunContext, StageReport
+from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import ENERGIES, PATHS, REGION_AVOIDING_PATHS
+from spacetime_tps.runs.read import read_geodesic
 from spacetime_tps.runs.trajectories import write_trr
+from spacetime_tps.writing import replacing, write_table
 
 ENERGY_COLUMNS = (
     "path",
@@ -28,55 +31,49 @@ ENERGY_COLUMNS = (
 )
 
 
-def make_paths(run: RunContext) -> StageReport:
+def make_paths(run: Run) -> StageReport:
     """Run the paths of every geodesic and baseline; write ``paths/`` and ``paths_region_avoiding/``."""
     settings = run.settings.paths
-    main_seed, avoiding_seed, unconstrained_seed, *baseline_seeds = run.seed.spawn(4 + len(settings.baseline_snr))
-    friction_seeds = run.seed.spawn(2)
     results: dict[str, Any] = {"steps_per_path": annealing_steps(run), "schedule": settings.schedule}
     evaluations = {"annealing": 0, "region_avoiding": 0, "baselines": 0, "friction": 0}
 
-    def timed(schedule: RestraintSchedule, seed: np.random.SeedSequence, name: str) -> TimedSchedule:
-        made = make_schedule(run, schedule, settings.schedule, seed, name)
+    def timed(schedule: RestraintSchedule, name: str) -> TimedSchedule:
+        made = make_schedule(run, schedule, settings.schedule, run.seed(f"friction {name}"), name)
         evaluations["friction"] += made.evaluations
         return made
 
-    main = load_geodesic(run.output, "low_variance")
+    main = read_geodesic(run, "low_variance")
     if main is not None:
-        made = timed(main.schedule, friction_seeds[0], "low-variance")
-        paths = run_paths(run, made.schedule, settings.count, main_seed, "low-variance paths")
+        made = timed(main.schedule, "low-variance")
+        paths = run_paths(run, made.schedule, settings.count, run.seed("annealed_paths"), "low-variance paths")
         evaluations["annealing"] = sum(path.evaluations for path in paths)
         results["paths"] = {"count": len(paths)} | _report(run, paths) | made.report
-        _store(run, paths, run.folder("paths"))
+        _store(run, paths, run.made(PATHS))
 
-    avoiding = load_geodesic(run.output, "region_avoiding")
+    avoiding = read_geodesic(run, "region_avoiding")
     if avoiding is not None and settings.count_region_avoiding:
-        made = timed(avoiding.schedule, friction_seeds[1], "region-avoiding")
-        paths = run_paths(run, made.schedule, settings.count_region_avoiding, avoiding_seed, "region-avoiding paths")
+        made = timed(avoiding.schedule, "region-avoiding")
+        seed = run.seed("region_avoiding_paths")
+        paths = run_paths(run, made.schedule, settings.count_region_avoiding, seed, "region-avoiding paths")
         evaluations["region_avoiding"] = sum(path.evaluations for path in paths)
         results["paths_region_avoiding"] = {"count": len(paths)} | _report(run, paths) | made.report
-        _store(run, paths, run.folder("paths_region_avoiding"))
+        _store(run, paths, run.made(REGION_AVOIDING_PATHS))
 
     schedules = {f"straight_snr_{snr:g}": straight_line(run, snr) for snr in settings.baseline_snr}
-    seeds = dict(zip(schedules, baseline_seeds, strict=False))
     if main is not None:
-        name = "straight_with_geodesic_snr"
-        schedules[name], seeds[name] = straight_line(run, np.exp(main.log_snr)), baseline_seeds[-1]
-    unconstrained = load_geodesic(run.output, "unconstrained")
+        schedules["straight_with_geodesic_snr"] = straight_line(run, np.exp(main.log_snr))
+    unconstrained = read_geodesic(run, "unconstrained")
     if unconstrained is not None:
-        schedules["unconstrained_geodesic"], seeds["unconstrained_geodesic"] = (
-            unconstrained.schedule,
-            unconstrained_seed,
-        )
+        schedules["unconstrained_geodesic"] = unconstrained.schedule
     results["baselines"] = {}
     for name, schedule in schedules.items():
-        paths = run_paths(run, schedule, settings.count, seeds[name], name.replace("_", " "))
+        paths = run_paths(run, schedule, settings.count, run.seed(f"baseline {name}"), name.replace("_", " "))
         evaluations["baselines"] += sum(path.evaluations for path in paths)
         results["baselines"][name] = {"count": len(paths)} | _report(run, paths)
     return StageReport(evaluations, results)
 
 
-def straight_line(run: RunContext, snr: float | np.ndarray) -> RestraintSchedule:
+def straight_line(run: Run, snr: float | np.ndarray) -> RestraintSchedule:
     """The straight line between the superposed structures, at one SNR or at a given one for each point."""
     a, b = (end.y.numpy()[0] for end in endpoints(run))
     log_snr = np.broadcast_to(np.log(snr), run.settings.geodesics.points).astype(float)
@@ -84,27 +81,29 @@ def straight_line(run: RunContext, snr: float | np.ndarray) -> RestraintSchedule
     return RestraintSchedule(run.coordinates.decode((1 - share) * a + share * b), log_snr)
 
 
-def _report(run: RunContext, paths: Sequence[TransitionPath]) -> dict[str, Any]:
+def _report(run: Run, paths: Sequence[TransitionPath]) -> dict[str, Any]:
     report: dict[str, Any] = measure_paths(run, paths).summary()
     report["work_kj_per_mol"] = mean_sd(works(paths))
     report["failed"] = sum(path.failure is not None for path in paths)
-    region = run.finished("geodesics").get("region")
+    region = run.results("geodesics").get("region")
     if region is not None:
         report["fraction_in_region"] = fraction_in_region(run, region["collective_variables"], paths)
     return report
 
 
-def _store(run: RunContext, paths: Sequence[TransitionPath], folder: Path) -> None:
+def _store(run: Run, paths: Sequence[TransitionPath], folder: Path) -> None:
     for index, path in enumerate(paths):
         if path.failure is not None:
-            np.savez(folder / f"failed_{index:04d}.npz", positions=path.positions, velocities=path.velocities)
+            with replacing(folder / f"failed_{index:04d}.npz") as partial:
+                np.savez(partial, positions=path.positions, velocities=path.velocities)
         if len(path.positions):
             write_trr(folder / f"path_{index:04d}.trr", path.positions, path.velocities, path.time)
-    with (folder / "energies.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(ENERGY_COLUMNS)
-        for index, path in enumerate(paths):
-            writer.writerows([index, frame, *row] for frame, row in enumerate(_energy_rows(path)))
+    rows = [
+        dict(zip(ENERGY_COLUMNS, (index, frame, *row), strict=True))
+        for index, path in enumerate(paths)
+        for frame, row in enumerate(_energy_rows(path))
+    ]
+    write_table(folder / ENERGIES, rows, ENERGY_COLUMNS)
 
 
 def _energy_rows(path: TransitionPath) -> Iterator[list[str]]:
@@ -121,5 +120,5 @@ def _energy_rows(path: TransitionPath) -> Iterator[list[str]]:
 
 def load_energies(folder: Path) -> dict[int, np.ndarray]:
     """Rows of ``energies.csv`` by path: arrays (frames, columns) of the columns from ``time_ps`` on."""
-    table = np.loadtxt(folder / "energies.csv", delimiter=",", skiprows=1, ndmin=2)
+    table = np.loadtxt(folder / ENERGIES, delimiter=",", skiprows=1, ndmin=2)
     return {int(index): table[table[:, 0] == index, 2:] for index in np.unique(table[:, 0])}

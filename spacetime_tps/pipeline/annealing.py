@@ -11,11 +11,11 @@ from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, T
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.pipeline.metrics import PathMetrics, path_metrics
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
 
 
 def run_paths(
-    run: RunContext,
+    run: Run,
     schedule: RestraintSchedule,
     count: int,
     seed: np.random.SeedSequence,
@@ -28,7 +28,7 @@ def run_paths(
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     schedule : RestraintSchedule
     count : int
     seed : SeedSequence
@@ -62,12 +62,12 @@ def run_paths(
     return paths
 
 
-def annealing_steps(run: RunContext) -> int:
+def annealing_steps(run: Run) -> int:
     """Steps of each path."""
     return whole_steps(run.settings.paths.length, run.molecule.time_step, "paths.length")
 
 
-def measure_paths(run: RunContext, paths: Sequence[TransitionPath]) -> PathMetrics:
+def measure_paths(run: Run, paths: Sequence[TransitionPath]) -> PathMetrics:
     """RMSD, target hits and highest energies of paths, with the target that the settings name."""
     target = run.settings.system.target
     variables = [run.molecule.variables[name] for name in target.collective_variables]
@@ -80,12 +80,12 @@ def works(paths: Sequence[TransitionPath]) -> FloatArray:
     return np.array([path.work[-1] for path in paths if path.failure is None])
 
 
-def fraction_in_region(run: RunContext, centre: Mapping[str, float], paths: Sequence[TransitionPath]) -> float:
+def fraction_in_region(run: Run, centre: Mapping[str, float], paths: Sequence[TransitionPath]) -> float:
     """Fraction of the paths' frames within the avoided region's radius of its centre.
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
         Its settings must have a region.
     centre : mapping of str to float
         Collective variables of the centre.

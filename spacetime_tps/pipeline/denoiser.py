@@ -16,22 +16,23 @@ from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser, FreeRotations, GaussianMixtureDenoiser, PotentialDenoiser
 from spacetime_tps.pipeline.mixtures import MIXTURES, make_mixture
 from spacetime_tps.pipeline.potential import check_description, make_potential
-from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import REFINED_DENOISER, RunContext, StageReport, make_frame
+from spacetime_tps.runs.context import StageReport, make_frame
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import DENOISER, REFINED_DENOISER
+from spacetime_tps.runs.read import TrainingSet, read_training_set
 from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.spacetime import Points
 
-FILE = "denoiser.safetensors"
 _CHECK_FRAMES = 40  # of each chain at a point
 _NOISED = 4000  # samples, at least, for an error
 
 
-def make_denoiser(run: RunContext) -> StageReport:
+def make_denoiser(run: Run) -> StageReport:
     """Make and check the denoiser; write ``denoiser.safetensors``."""
     settings = run.settings.denoiser
-    training = load_training_set(run.output)
-    fit_seed, noise_seed, check_seed = run.seed.spawn(3)
+    training = read_training_set(run)
+    fit_seed, noise_seed, check_seed = run.seed("denoiser").spawn(3)
     if isinstance(settings, MixtureSettings):
         training = training.thinned(settings.max_frames)
         made = make_mixture(run, settings, training, fit_seed)
@@ -41,7 +42,7 @@ def make_denoiser(run: RunContext) -> StageReport:
     held_out = made.held_out
     errors = denoising_errors(run, made.compared, x[held_out], training.weights[held_out], noise_seed)
     check, evaluations = _check_by_dynamics(made.denoiser, x, training, run, check_seed)
-    save_denoiser(run, made.denoiser, run.output / FILE)
+    save_denoiser(run, made.denoiser, run.path(DENOISER))
     results = made.results | {
         "kind": settings.kind,
         "unit": run.coordinates.unit,
@@ -51,7 +52,7 @@ def make_denoiser(run: RunContext) -> StageReport:
     return StageReport({"model_check": evaluations}, results)
 
 
-def save_denoiser(run: RunContext, denoiser: Any, path: Path) -> None:
+def save_denoiser(run: Run, denoiser: Any, path: Path) -> None:
     """Write a run's denoiser with what it is of."""
     description = {
         "system": run.molecule.name,
@@ -63,7 +64,7 @@ def save_denoiser(run: RunContext, denoiser: Any, path: Path) -> None:
     denoiser.save(path, description)
 
 
-def load_denoiser(run: RunContext) -> Denoiser:
+def load_denoiser(run: Run) -> Denoiser:
     """The denoiser that :func:`make_denoiser` has written, or what on-policy rounds have made of it.
 
     Raises
@@ -71,8 +72,8 @@ def load_denoiser(run: RunContext) -> Denoiser:
     GeometryError
         If it is of another system or other coordinates.
     """
-    refined = run.output / REFINED_DENOISER
-    path = refined if refined.is_file() else run.output / FILE
+    refined = run.path(REFINED_DENOISER)
+    path = refined if refined.is_file() else run.path(DENOISER)
     denoiser: Denoiser
     mixture = isinstance(run.settings.denoiser, MixtureSettings)
     load = MIXTURES[run.settings.coordinates.kind].load if mixture else PotentialDenoiser.load
@@ -87,7 +88,7 @@ def laboratory_denoiser(denoiser: Denoiser) -> Denoiser:
 
 
 def denoising_errors(
-    run: RunContext, compared: Mapping[str, Denoiser], x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
+    run: Run, compared: Mapping[str, Denoiser], x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
 ) -> list[dict[str, float]]:
     """Held-out E|x − x̂|² of several denoisers, over the range of SNR."""
     rows, unit, frame = [], squared(run.coordinates.unit), make_frame(run.coordinates)
@@ -107,7 +108,7 @@ def denoising_errors(
 
 
 def _check_by_dynamics(
-    denoiser: Denoiser, x: FloatArray, training: TrainingSet, run: RunContext, seed: np.random.SeedSequence
+    denoiser: Denoiser, x: FloatArray, training: TrainingSet, run: Run, seed: np.random.SeedSequence
 ) -> tuple[list[dict[str, float]], int]:
     """Moments by the model beside those of restrained dynamics at the model's temperature."""
     count = run.settings.denoiser.check_points

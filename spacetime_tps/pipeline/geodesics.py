@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,11 @@ from spacetime_tps.errors import GeometryError
 from spacetime_tps.pipeline.annealing import fraction_in_region, measure_paths, run_paths
 from spacetime_tps.pipeline.denoiser import load_denoiser, save_denoiser
 from spacetime_tps.pipeline.on_policy import agrees, join, measure_curve, retrain
-from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import REFINED_DENOISER, RunContext, StageReport, make_frame
+from spacetime_tps.runs.context import StageReport, make_frame
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import GEODESICS, REFINED_DENOISER
+from spacetime_tps.runs.read import TrainingSet, geodesic_path, read_training_set
 from spacetime_tps.settings.run import GeodesicSettings, RegionSettings
 from spacetime_tps.spacetime import (
     Geodesic,
@@ -35,18 +36,7 @@ from spacetime_tps.spacetime import (
     solve_channels,
 )
 from spacetime_tps.spacetime.constraints import Constraint
-
-REPORTED = (
-    "energy",
-    "length",
-    "speed_ratio",
-    "negative_chord_fraction",
-    "max_variance",
-    "feasible",
-    "converged",
-    "evaluations",
-    "message",
-)
+from spacetime_tps.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -64,9 +54,9 @@ class Region:
     values: dict[str, float]
 
 
-def make_geodesics(run: RunContext) -> StageReport:
+def make_geodesics(run: Run) -> StageReport:
     """Solve and write ``geodesics/*.npz``; in on-policy rounds refine the denoiser and solve again."""
-    denoiser, samples = load_denoiser(run), load_training_set(run.output)
+    denoiser, samples = load_denoiser(run), read_training_set(run)
     training = samples
     rounds = run.settings.geodesics.rounds
     evaluations = {"channel_trials": 0, "windows": 0}
@@ -78,7 +68,7 @@ def make_geodesics(run: RunContext) -> StageReport:
         evaluations["channel_trials"] += spent
         if not rounds:
             break
-        measure_seed, train_seed = np.random.SeedSequence([*run.seed.entropy, index]).spawn(2)  # type: ignore[misc]
+        measure_seed, train_seed = run.seed("on_policy_rounds", index).spawn(2)
         curve = low_variance.points if low_variance is not None else _straight_line(run)
         windows, at, figures = measure_curve(run, denoiser, curve, training, measure_seed, f"round {index}")
         evaluations["windows"] += windows.evaluations
@@ -89,13 +79,13 @@ def make_geodesics(run: RunContext) -> StageReport:
         training = join(samples, sampled, run.coordinates)
         training = replace(training, positions=run.molecule.named_alike(training.positions))
         denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
-        save_denoiser(run, denoiser, run.output / REFINED_DENOISER)
+        save_denoiser(run, denoiser, run.path(REFINED_DENOISER))
     if rounds:
         report["rounds"] = history
     return StageReport(evaluations, report)
 
 
-def _straight_line(run: RunContext) -> Points:
+def _straight_line(run: Run) -> Points:
     """Between the ends, at their SNR: where windows begin if the samples do not connect the states."""
     a, b = endpoints(run)
     share = torch.linspace(0, 1, run.settings.geodesics.points, dtype=torch.float64)
@@ -103,11 +93,11 @@ def _straight_line(run: RunContext) -> Points:
 
 
 def _solve_all(
-    run: RunContext, denoiser: Denoiser, training: TrainingSet, report: dict[str, Any]
+    run: Run, denoiser: Denoiser, training: TrainingSet, report: dict[str, Any]
 ) -> tuple[Geodesic | None, int]:
     """Solve for every curve, save and report them; the low-variance one, and evaluations spent on trials."""
     settings = run.settings.geodesics
-    for stored in run.folder("geodesics").glob("*.npz"):  # of an earlier round: none may stand for one not found now
+    for stored in run.made(GEODESICS).glob("*.npz"):  # of an earlier round: none may stand for one not found now
         stored.unlink()
     samples = torch.from_numpy(run.coordinates.encode(training.positions))
     known: Sequence[Constraint] = ()  # where the denoiser can be asked
@@ -156,7 +146,7 @@ def network_constraints(frame: Frame, settings: GeodesicSettings) -> tuple[Varia
 
 
 def _solve(
-    run: RunContext,
+    run: Run,
     denoiser: Denoiser,
     samples: torch.Tensor,
     name: str,
@@ -185,7 +175,7 @@ def _solve(
         return []
 
 
-def _reachable_divergence(run: RunContext, denoiser: Denoiser, region: Region, asked: float) -> float:
+def _reachable_divergence(run: Run, denoiser: Denoiser, region: Region, asked: float) -> float:
     """The divergence asked for, or nine tenths of that of the end nearest to the region if that is less."""
     nearest = min(float(kl_divergence(denoiser, region.centre, end)) for end in endpoints(run))
     if asked <= 0.9 * nearest:
@@ -199,9 +189,7 @@ def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> 
     report[name] = {"feasible": False, "converged": False, "message": str(error)}
 
 
-def _try_channels(
-    run: RunContext, name: str, channels: list[Geodesic], report: dict[str, Any]
-) -> tuple[list[Geodesic], int]:
+def _try_channels(run: Run, name: str, channels: list[Geodesic], report: dict[str, Any]) -> tuple[list[Geodesic], int]:
     """Channels in the order in which a few annealed paths recommend them, and the evaluations spent.
 
     First by how far their paths keep out of the region to avoid, down to one frame in a hundred (a narrow distribution
@@ -213,7 +201,8 @@ def _try_channels(
     if len(channels) < 2 or not count:
         return channels, 0
     energies, hits, inside, evaluations = [], [], [], 0
-    for index, (channel, seed) in enumerate(zip(channels, run.seed.spawn(len(channels)), strict=True)):
+    for index, channel in enumerate(channels):
+        seed = run.seed(f"channel_trials {name}", index)
         paths = run_paths(run, _schedule(run, channel), count, seed, f"{name}, trial of channel {index}")
         evaluations += sum(path.evaluations for path in paths)
         metrics = measure_paths(run, paths)
@@ -238,11 +227,10 @@ def _try_channels(
     return [channels[index] for index in order], evaluations
 
 
-def _keep(run: RunContext, name: str, geodesic: Geodesic, report: dict[str, Any]) -> None:
+def _keep(run: Run, name: str, geodesic: Geodesic, report: dict[str, Any]) -> None:
     """Save a geodesic and enter it in the report."""
     save_geodesic(run, name, geodesic)
-    report[name] = {key: getattr(geodesic, key) for key in REPORTED}
-    report[name]["max_violation"] = geodesic.max_violation if np.isfinite(geodesic.max_violation) else None
+    report[name] = geodesic.to_json()
     (log.info if geodesic.feasible and geodesic.converged else log.warning)(
         "%s: length %.2f, 2E/L² %.4f, largest variance %.4f%s, %s, %s",
         name,
@@ -255,7 +243,7 @@ def _keep(run: RunContext, name: str, geodesic: Geodesic, report: dict[str, Any]
     )
 
 
-def endpoints(run: RunContext) -> tuple[Points, Points]:
+def endpoints(run: Run) -> tuple[Points, Points]:
     """Spacetime points of the structures of A and B at the end SNR."""
     log_snr = float(np.log(run.settings.geodesics.end_snr))
     structures = [run.molecule.structures[state.structure] for state in run.molecule.states]
@@ -263,13 +251,13 @@ def endpoints(run: RunContext) -> tuple[Points, Points]:
     return a, b
 
 
-def latent_values(run: RunContext, latent: FloatArray, names: Sequence[str]) -> Values:
+def latent_values(run: Run, latent: FloatArray, names: Sequence[str]) -> Values:
     """Collective variables of latent vectors (frames, dimension)."""
     centres = run.coordinates.decode(latent)
     return {name: run.coordinates.values(run.molecule.variables[name], centres) for name in names}
 
 
-def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -> Region:
+def find_region(run: Run, settings: RegionSettings, geodesic: Geodesic) -> Region:
     """Where a geodesic's means first cross ``collective_variable = value``.
 
     Raises
@@ -295,55 +283,26 @@ def find_region(run: RunContext, settings: RegionSettings, geodesic: Geodesic) -
     return Region(point(centre, float(np.log(settings.snr))), {key: float(v[0]) for key, v in values.items()})
 
 
-def save_geodesic(run: RunContext, name: str, geodesic: Geodesic) -> None:
+def save_geodesic(run: Run, name: str, geodesic: Geodesic) -> None:
     """Write a geodesic: ``y`` and ``mean`` as the restraint's centres, ``log_snr``, ``variance``, and the labels.
 
     Centres are positions (points, atoms, 3) in nm, or (cos, sin) of dihedrals (points, dihedrals, 2).
     """
     schedule = _schedule(run, geodesic)
-    np.savez(
-        run.folder("geodesics") / f"{name}.npz",
-        y=schedule.centres,
-        log_snr=schedule.log_snr,
-        mean=run.coordinates.decode(geodesic.moments.mean.numpy()),
-        variance=geodesic.moments.variance.numpy(),
-        allow_pickle=False,
-        **run.coordinates.labels,
-    )
+    run.made(GEODESICS)
+    with replacing(geodesic_path(run, name)) as partial:
+        np.savez(
+            partial,
+            y=schedule.centres,
+            log_snr=schedule.log_snr,
+            mean=run.coordinates.decode(geodesic.moments.mean.numpy()),
+            variance=geodesic.moments.variance.numpy(),
+            allow_pickle=False,
+            **run.coordinates.labels,
+        )
 
 
-def _schedule(run: RunContext, geodesic: Geodesic) -> RestraintSchedule:
+def _schedule(run: Run, geodesic: Geodesic) -> RestraintSchedule:
     """A geodesic as a schedule of restraints."""
     centres = run.coordinates.decode(geodesic.points.y.numpy())
     return RestraintSchedule(*run.coordinates.canonical(centres, geodesic.points.log_snr.numpy()))
-
-
-@dataclass(frozen=True)
-class StoredGeodesic:
-    """A geodesic as :func:`save_geodesic` has written it.
-
-    Attributes
-    ----------
-    y, mean : array, shape (points, atoms, 3) or (points, dihedrals, 2)
-        As the restraint's centres.
-    log_snr, variance : array, shape (points,)
-    """
-
-    y: FloatArray
-    mean: FloatArray
-    log_snr: FloatArray
-    variance: FloatArray
-
-    @property
-    def schedule(self) -> RestraintSchedule:
-        """It as a schedule of restraints."""
-        return RestraintSchedule(self.y, self.log_snr)
-
-
-def load_geodesic(output: Path, name: str) -> StoredGeodesic | None:
-    """A geodesic of a run; None if it has no such geodesic."""
-    path = output / "geodesics" / f"{name}.npz"
-    if not path.is_file():
-        return None
-    with np.load(path) as arrays:
-        return StoredGeodesic(*(arrays[key] for key in ("y", "mean", "log_snr", "variance")))

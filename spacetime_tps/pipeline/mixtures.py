@@ -17,9 +17,10 @@ from spacetime_tps.denoisers import Denoiser, GaussianMixtureDenoiser, VonMisesM
 from spacetime_tps.denoisers.mixture import FACTORS, average_mixtures
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
 from spacetime_tps.denoisers.torus import average_von_mises_mixtures, fit_von_mises_mixture
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks
+from spacetime_tps.pipeline.samples import held_out_blocks
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.denoiser import MixtureSettings
 
 
@@ -142,7 +143,7 @@ class MadeDenoiser:
 
 
 def make_mixture(
-    run: RunContext, settings: MixtureSettings, training: TrainingSet, seed: np.random.SeedSequence
+    run: Run, settings: MixtureSettings, training: TrainingSet, seed: np.random.SeedSequence
 ) -> MadeDenoiser:
     """Fit mixtures of several sizes; the held-out likelihood chooses the size, which is then fitted to all samples."""
     x, weights = run.coordinates.encode(training.positions), training.weights
@@ -172,7 +173,7 @@ def make_mixture(
 
 
 def fit_mixtures(
-    run: RunContext,
+    run: Run,
     settings: MixtureSettings,
     x: FloatArray,
     weights: FloatArray,

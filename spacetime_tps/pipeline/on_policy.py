@@ -23,9 +23,9 @@ from spacetime_tps.generation.comparison import effective_size
 from spacetime_tps.pipeline.denoiser import laboratory_denoiser
 from spacetime_tps.pipeline.mixtures import make_mixture
 from spacetime_tps.pipeline.potential import make_potential
-from spacetime_tps.pipeline.samples import TrainingSet
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
@@ -37,7 +37,7 @@ _SOLVER = ({"method": "adaptive", "options": {"maxiter": 200}},)
 
 
 def measure_curve(
-    run: RunContext, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
+    run: Run, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
 ) -> tuple[Windows, Points, dict[str, float]]:
     """Windows along a curve, and its length by the model and by their dynamics."""
     known = laboratory_denoiser(denoiser)
@@ -61,7 +61,7 @@ def agrees(figures: dict[str, float]) -> bool:
 
 
 def retrain(
-    run: RunContext, denoiser: Denoiser, training: TrainingSet, seed: np.random.SeedSequence
+    run: Run, denoiser: Denoiser, training: TrainingSet, seed: np.random.SeedSequence
 ) -> tuple[Any, dict[str, Any]]:
     """The denoiser of an enlarged training set: a mixture is fitted anew, a network goes on from its weights."""
     settings = run.settings.denoiser

@@ -19,19 +19,21 @@ from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import GeometryError, TrajectoryError
 from spacetime_tps.pipeline.mixtures import MIXTURES, MadeDenoiser, fit_mixtures
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks
+from spacetime_tps.pipeline.samples import held_out_blocks
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import RunContext, make_frame
+from spacetime_tps.runs.context import make_frame
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import TRAINING_CHECKPOINT
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.denoiser import MixtureSettings, PotentialSettings
 from spacetime_tps.training.trainer import Samples, Trainer, principal_directions
 
-CHECKPOINT = "training.safetensors"
 _BEYOND = 2.0  # of log SNR, above the geodesics' bound: for samples, whose last noise is small
 _CUTOFF = 0.35  # nm: atoms that come so near speak to each other
 
 
 def make_potential(
-    run: RunContext,
+    run: Run,
     settings: PotentialSettings,
     training: TrainingSet,
     seed: np.random.SeedSequence,
@@ -41,7 +43,7 @@ def make_potential(
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     settings : PotentialSettings
     training : TrainingSet
     seed : SeedSequence
@@ -73,7 +75,7 @@ def make_potential(
         network = build_network(settings.network, constants, log_snr_range, settings.width, settings.depth, generator)
     else:
         base, network = start.base, copy.deepcopy(start.network)
-    frame, checkpoint = make_frame(run.coordinates), run.output / CHECKPOINT
+    frame, checkpoint = make_frame(run.coordinates), run.path(TRAINING_CHECKPOINT)
     samples = Samples(*(torch.from_numpy(array) for array in (x, weights, held_out)))
     trainer = Trainer(base, network, frame, samples, settings, log_snr_range, training_seed, checkpoint)
     history = trainer.fit(lambda steps: track(steps, "training", len(steps)))
@@ -113,7 +115,7 @@ def check_description(
         raise GeometryError(f"{path} was made for {description.get('system')}, not for {molecule.name}")
 
 
-def _check_states(run: RunContext, training: TrainingSet) -> None:
+def _check_states(run: Run, training: TrainingSet) -> None:
     visited = state_indices(run.molecule.states, training.positions)
     counts = [int((visited == index).sum()) for index in range(2)]
     if min(counts) == 0:
@@ -124,13 +126,13 @@ def _check_states(run: RunContext, training: TrainingSet) -> None:
         )
 
 
-def _log_snr_range(run: RunContext) -> tuple[float, float]:
+def _log_snr_range(run: Run) -> tuple[float, float]:
     low, high = np.log(run.settings.geodesics.snr_bounds)
     return float(low), float(high + _BEYOND)
 
 
 def _coarse(
-    run: RunContext, settings: PotentialSettings, x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
+    run: Run, settings: PotentialSettings, x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
 ) -> Denoiser:
     mixture = MixtureSettings(components=(settings.components,), fits=settings.fits, shrinkage=settings.shrinkage)
     (base,) = fit_mixtures(run, mixture, x, weights, [settings.components], seed)
@@ -138,7 +140,7 @@ def _coarse(
 
 
 def _constants(
-    run: RunContext,
+    run: Run,
     settings: PotentialSettings,
     directions: tuple[Tensor, Tensor, Tensor],
     x: FloatArray,

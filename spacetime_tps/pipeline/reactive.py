@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from spacetime_tps.committor.model import CommittorModel, Descriptors
 from spacetime_tps.coordinates.states import FloatArray, State, Values, state_indices
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import ReactiveTrajectory, Shot, ShotResult, lost_shot, seed_text, shoot
-from spacetime_tps.errors import DynamicsError, OutputError
+from spacetime_tps.errors import DynamicsError
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import RunContext, StageReport
+from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import COMMITTOR_MODEL, PATH_FILES, PATHS, REACTIVE, SHOTS
 from spacetime_tps.runs.trajectories import read_trr, write_trr
+from spacetime_tps.writing import write_json
 
-MODEL = Path("reactive", "committor.json")
-"""The trained committor model, in the output of a run."""
 SHOT_COLUMNS = (
     "shot",
     "source",
@@ -68,8 +68,8 @@ class ShootingPoints:
     free: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
 
     @classmethod
-    def of_paths(cls, output: Path, states: tuple[State, State]) -> ShootingPoints:
-        """Those of the annealed paths of a run.
+    def of_paths(cls, files: Sequence[Path], states: tuple[State, State]) -> ShootingPoints:
+        """Those of annealed paths, TRR files of a run.
 
         Raises
         ------
@@ -77,7 +77,6 @@ class ShootingPoints:
             If no frame of the paths lies between the states; it says how far they came.
         """
         points = cls([], [], np.empty((0, 0, 3)), np.empty((0, 0, 3)), np.empty(0))
-        files = sorted((output / "paths").glob("path_*.trr"))
         paths = [read_trr(file)[0] for file in files]
         indices = [state_indices(states, path) for path in paths]
         if not any((index < 0).any() for index in indices):
@@ -85,7 +84,7 @@ class ShootingPoints:
         edges: list[FloatArray] = []
         reached: list[float] = []
         for file, path, index in zip(files, paths, indices, strict=True):
-            points.add(f"paths/{file.name}", np.flatnonzero(index < 0), path)
+            points.add(f"{PATHS}/{file.name}", np.flatnonzero(index < 0), path)
             in_a, in_b = np.flatnonzero(index == 0), np.flatnonzero(index == 1)
             for frames, outcome in ((in_a[-1:], 0.0), (in_b[in_b > in_a.max(initial=-1)][:1], 2.0)):
                 edges += list(path[frames])
@@ -109,16 +108,17 @@ class ShootingPoints:
         return taken
 
 
-def make_reactive(run: RunContext) -> StageReport:
+def make_reactive(run: Run) -> StageReport:
     """Shoot until enough reactive trajectories are found; write ``reactive/``."""
     settings = run.settings.shooting
-    annealing = run.finished_evaluations("paths").get("annealing", 0)
+    annealing = run.report("paths").evaluations["annealing"]
+    files = run.files("paths", PATH_FILES)
     message, shooting = None, None
-    if settings.reactive and not any((run.output / "paths").glob("path_*.trr")):
+    if settings.reactive and not files:
         message = "there is no annealed path: nothing to shoot from"
     elif settings.reactive:
         try:
-            shooting = Shooting(run, ShootingPoints.of_paths(run.output, run.molecule.states))
+            shooting = Shooting(run, ShootingPoints.of_paths(files, run.molecule.states))
         except DynamicsError as error:
             message = str(error)
         else:
@@ -152,7 +152,7 @@ class Shooting:
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     points : ShootingPoints
         To begin with; the frames of reactive trajectories are added.
 
@@ -165,9 +165,9 @@ class Shooting:
         Of the reactive trajectories, ps.
     """
 
-    def __init__(self, run: RunContext, points: ShootingPoints) -> None:
+    def __init__(self, run: Run, points: ShootingPoints) -> None:
         settings, molecule = run.settings.shooting, run.molecule
-        choice_seed, self._shot_seed = run.seed.spawn(2)
+        choice_seed, self._shot_seed = run.seed("shooting").spawn(2)
         self._rng = np.random.default_rng(choice_seed)
         self._frame_steps = whole_steps(settings.frame_interval, molecule.time_step, "shooting.frame_interval")
         self._max_frames = max(1, round(settings.time_limit / settings.frame_interval))
@@ -185,7 +185,8 @@ class Shooting:
         """
         batch = self._run.settings.shooting.batch
         self._learn()
-        with (self._run.folder("reactive") / "shots.csv").open("w", newline="") as file:
+        self._run.made(REACTIVE)
+        with self._run.path(SHOTS).open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(SHOT_COLUMNS)
             while len(self.durations) < reactive and len(self.results) < max_shots and len(self._points.free):
@@ -193,7 +194,7 @@ class Shooting:
                     writer.writerow(row)
                     file.flush()
                 self._learn()
-        save_committor_model(self._run.output, self.model)
+        write_json(self._run.path(COMMITTOR_MODEL), self.model.to_json())
 
     def _learn(self) -> None:
         if self._positions:
@@ -243,40 +244,12 @@ class Shooting:
     def _keep(self, trajectory: ReactiveTrajectory) -> str:
         """Write a reactive trajectory, and make its frames shooting points; its file's name."""
         name = f"reactive_{len(self.durations):04d}.trr"
-        path = self._run.folder("reactive") / name
+        path = self._run.made(REACTIVE) / name
         write_trr(path, trajectory.positions, trajectory.velocities, trajectory.time)
         between = np.delete(np.arange(1, len(trajectory.time) - 1), trajectory.shooting_frame - 1)
-        self._points.add(f"reactive/{name}", between, trajectory.positions)
+        self._points.add(f"{REACTIVE}/{name}", between, trajectory.positions)
         self.durations.append(float(trajectory.time[-1]))
         return name
-
-
-def save_committor_model(output: Path, model: CommittorModel) -> None:
-    """Write the model to ``reactive/committor.json`` in the output of a run."""
-    path = output / MODEL
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(model.to_json(), allow_nan=False) + "\n")
-    partial.replace(path)
-
-
-def load_committor_model(output: Path) -> CommittorModel:
-    """The committor model that the shots of a run have trained.
-
-    Raises
-    ------
-    OutputError
-        If the run has none, or the file is not one of ours.
-    """
-    path = output / MODEL
-    if not path.is_file():
-        raise OutputError(
-            f"{output} has no committor model ({MODEL}): it is made with the reactive trajectories; go on with the run "
-            "by 'spacetime-tps run … --resume', or make it anew if an older version has made it"
-        )
-    try:
-        return CommittorModel.from_json(json.loads(path.read_text()))
-    except (ValueError, KeyError, TypeError, np.linalg.LinAlgError) as error:
-        raise OutputError(f"{path} is not a committor model of ours ({error}); run the stage again") from error
 
 
 def _sides_in_b(result: ShotResult) -> float:
@@ -285,7 +258,7 @@ def _sides_in_b(result: ShotResult) -> float:
 
 
 def _nothing_between(
-    files: list[Path], paths: list[FloatArray], indices: list[NDArray[np.intp]], states: tuple[State, State]
+    files: Sequence[Path], paths: list[FloatArray], indices: list[NDArray[np.intp]], states: tuple[State, State]
 ) -> str:
     """Why no frame of the paths can be shot from."""
     a, b = states

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,27 @@ import numpy as np
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, Values
 from spacetime_tps.pipeline.annealed_paths import load_energies
 from spacetime_tps.pipeline.figures import curve_profiles, energy_along_paths, free_energy_map
-from spacetime_tps.pipeline.geodesics import load_geodesic
-from spacetime_tps.pipeline.samples import load_training_set
-from spacetime_tps.runs.context import RunContext, StageReport
+from spacetime_tps.runs import layout
+from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import read_geodesic, read_training_set
 from spacetime_tps.runs.trajectories import read_trr
 from spacetime_tps.settings.run import ReplicaExchangeSettings
+from spacetime_tps.writing import write_json
 
 GEODESICS = ("unconstrained", "low_variance", "region_avoiding")
 
 
-def make_results(run: RunContext) -> StageReport:
+def make_results(run: Run) -> StageReport:
     """Draw the figures; the summary is written when all stages' times are known."""
-    folder = run.folder("figures")
+    folder = run.made(layout.FIGURES)
     variables = list(run.molecule.variables.values())[:2]
     if len(variables) == 2:
         _draw_maps(run, folder, (variables[0], variables[1]))
     _draw_profiles(run, folder)
-    for name in ("paths", "paths_region_avoiding"):
-        if (run.output / name / "energies.csv").is_file():
-            rows = [table for table in load_energies(run.output / name).values() if len(table)]
+    for name in (layout.PATHS, layout.REGION_AVOIDING_PATHS):
+        if run.files("paths", f"{name}/{layout.ENERGIES}"):
+            rows = [table for table in load_energies(run.path(name)).values() if len(table)]
             if rows:
                 energy_along_paths(
                     folder / f"energy_along_{name}.png",
@@ -43,25 +44,24 @@ def make_results(run: RunContext) -> StageReport:
     return StageReport()
 
 
-def _draw_maps(run: RunContext, folder: Path, plane: tuple[CollectiveVariable, CollectiveVariable]) -> None:
+def _draw_maps(run: Run, folder: Path, plane: tuple[CollectiveVariable, CollectiveVariable]) -> None:
     samples, weights, temperature = _map_samples(run)
     means = {name: _geodesic_values(run, name, plane) for name in GEODESICS}
     curves = {name.replace("_", " "): values for name, values in means.items() if values is not None}
-    found = run.finished("geodesics").get("region")
+    found = run.results("geodesics").get("region")
     settings = run.settings.geodesics.region
     region = None
     if found and settings and {v.name for v in plane} == set(settings.plane):
         radius = run.settings.system.collective_variables[plane[0].name].unit.parse(settings.radius)
         region = (*(found["collective_variables"][v.name] for v in plane), radius)
-    for name, pattern, title, drawn in (
-        ("ramachandran_paths", "paths/path_*.trr", "geodesics (means) and annealed paths", curves),
-        ("ramachandran_region_avoiding", "paths_region_avoiding/path_*.trr", "region-avoiding paths", curves),
-        ("ramachandran_reactive", "reactive/reactive_*.trr", "unbiased reactive trajectories", {}),
+    for name, files, title, drawn in (
+        ("paths", run.files("paths", layout.PATH_FILES), "geodesics (means) and annealed paths", curves),
+        ("region_avoiding", run.files("paths", layout.REGION_AVOIDING_PATH_FILES), "region-avoiding paths", curves),
+        ("reactive", run.files("reactive", layout.REACTIVE_FILES), "unbiased reactive trajectories", {}),
     ):
-        files = sorted(run.output.glob(pattern))
         if files:
             free_energy_map(
-                folder / f"{name}.png",
+                folder / f"ramachandran_{name}.png",
                 plane,
                 samples,
                 temperature,
@@ -74,8 +74,8 @@ def _draw_maps(run: RunContext, folder: Path, plane: tuple[CollectiveVariable, C
             )
 
 
-def _draw_profiles(run: RunContext, folder: Path) -> None:
-    stored = {name: load_geodesic(run.output, name) for name in GEODESICS}
+def _draw_profiles(run: Run, folder: Path) -> None:
+    stored = {name: read_geodesic(run, name) for name in GEODESICS}
     there = {name.replace("_", " "): geodesic for name, geodesic in stored.items() if geodesic is not None}
     if there:
         curve_profiles(
@@ -88,45 +88,47 @@ def _draw_profiles(run: RunContext, folder: Path) -> None:
         )
 
 
-def _map_samples(run: RunContext) -> tuple[Values, FloatArray, float]:
+def _map_samples(run: Run) -> tuple[Values, FloatArray, float]:
     """Samples for the free-energy map: those at the dynamics' temperature if there are, else the model's."""
     settings = run.settings.samples
     if isinstance(settings, ReplicaExchangeSettings) and run.molecule.temperature in settings.temperatures:
         index = settings.temperatures.index(run.molecule.temperature)
-        trajectory = mdtraj.load(str(next((run.output / "samples").glob(f"replica_{index:02d}_*.h5"))))
+        trajectory = mdtraj.load(str(run.files("samples", layout.REPLICAS)[index]))
         trajectory = trajectory[trajectory.time > settings.discard]
         weights, temperature = np.full(len(trajectory), 1 / len(trajectory)), run.molecule.temperature
     else:
-        training = load_training_set(run.output)
+        training = read_training_set(run)
         trajectory = run.molecule.trajectory(training.positions)
         weights, temperature = training.weights, settings.model_temperature
     return run.molecule.collective_variables(trajectory), weights, temperature
 
 
-def _geodesic_values(run: RunContext, name: str, plane: Sequence[CollectiveVariable]) -> Values | None:
+def _geodesic_values(run: Run, name: str, plane: Sequence[CollectiveVariable]) -> Values | None:
     """Collective variables of a geodesic's means; None if there is no such geodesic or they cannot be computed."""
-    geodesic = load_geodesic(run.output, name)
+    geodesic = read_geodesic(run, name)
     if geodesic is None or not all(run.coordinates.knows(variable) for variable in plane):
         return None
     return {variable.name: run.coordinates.values(variable, geodesic.mean) for variable in plane}
 
 
-def _file_values(run: RunContext, file: Path) -> Values:
+def _file_values(run: Run, file: Path) -> Values:
     positions, _, _ = read_trr(file)
     return run.molecule.collective_variables(run.molecule.trajectory(positions))
 
 
-def write_summary(output: Path, reports: dict[str, dict[str, Any]], header: dict[str, Any]) -> dict[str, Any]:
+def write_summary(run: Run) -> dict[str, Any]:
     """Write ``summary.json`` from the stages' reports and return it."""
-    evaluations = {name: count for report in reports.values() for name, count in report.get("evaluations", {}).items()}
-    results = {name: report.get("results", {}) for name, report in reports.items()}
+    reports = {name: run.report(name) for name in layout.STAGES}
+    header = {"system": run.molecule.name, "seed": run.base_seed, "platform": run.molecule.platform}
+    evaluations = {name: count for report in reports.values() for name, count in report.evaluations.items()}
+    results = {name: report.results for name, report in reports.items()}
     paths = results.get("paths", {})
     steps = {"steps_per_path": paths.get("steps_per_path")}
     schedule = {"schedule": paths.get("schedule")}
     summary = header | {
         "energy_evaluations": evaluations | {"total": sum(evaluations.values())},
-        "wall_seconds": {name: report["wall_seconds"] for name, report in reports.items()}
-        | {"total": sum(report["wall_seconds"] for report in reports.values())},
+        "wall_seconds": {name: report.wall_seconds for name, report in reports.items()}
+        | {"total": sum(report.wall_seconds for report in reports.values())},
         "samples": results.get("samples", {}),
         "denoiser": results.get("denoiser", {}),
         "geodesics": {k: v for k, v in results.get("geodesics", {}).items() if k in GEODESICS},
@@ -138,5 +140,5 @@ def write_summary(output: Path, reports: dict[str, dict[str, Any]], header: dict
         "baselines": {name: steps | figures for name, figures in paths.get("baselines", {}).items()},
         "reactive": results.get("reactive", {}),
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(run.path(layout.SUMMARY), summary)
     return summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import mdtraj
@@ -14,9 +14,11 @@ from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
-from spacetime_tps.generation.comparison import effective_size
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import RunContext, StageReport
+from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import SAMPLES
+from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
@@ -24,51 +26,19 @@ from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 BLOCKS = 10  # of time, in which a trajectory is divided into training and held-out samples
 
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """Frames that the model learns.
-
-    Attributes
-    ----------
-    positions : array, shape (frames, atoms, 3)
-        In nm.
-    weights : array, shape (frames,)
-        They sum to one.
-    source : array of int, shape (frames,)
-        The trajectory that each frame is from; frames of one are in the order of time.
-    """
-
-    positions: FloatArray
-    weights: FloatArray
-    source: np.ndarray
-
-    @property
-    def effective_size(self) -> float:
-        """(Σw)²/Σw²."""
-        return effective_size(self.weights)
-
-    def thinned(self, most: int) -> TrainingSet:
-        """At most that many of the frames, evenly spaced."""
-        if len(self.weights) <= most:
-            return self
-        keep = np.linspace(0, len(self.weights) - 1, most).round().astype(int)
-        weights = self.weights[keep]
-        return TrainingSet(self.positions[keep], weights / weights.sum(), self.source[keep])
-
-
-def make_samples(run: RunContext) -> StageReport:
+def make_samples(run: Run) -> StageReport:
     """Sample as configured, write ``samples/`` and the training set in it."""
-    folder, settings, molecule = run.folder("samples"), run.settings.samples, run.molecule
+    folder, settings, molecule = run.made(SAMPLES), run.settings.samples, run.molecule
     results: dict[str, object] = {}
     if isinstance(settings, FilesSettings):
         training, evaluations = user_training_set(settings, molecule), 0
     elif isinstance(settings, MolecularDynamicsSettings):
-        ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, run.seed)
+        ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, run.seed("samples"))
         _write(ensembles, folder, molecule, "trajectory")
         kept = [e.positions[e.time > settings.discard] for e in ensembles]
         training = _concatenate(kept, [np.ones(len(x)) for x in kept])
     else:
-        exchange = run_replica_exchange(molecule, settings, run.pool, run.seed)
+        exchange = run_replica_exchange(molecule, settings, run.pool, run.seed("samples"))
         ensembles, evaluations = exchange.ensembles, exchange.evaluations
         _write(ensembles, folder, molecule, "replica")
         training = _replica_training_set(ensembles, settings)
@@ -76,20 +46,13 @@ def make_samples(run: RunContext) -> StageReport:
         log.info("exchange acceptance %s", " ".join(f"{a:.2f}" for a in exchange.acceptance))
     training = replace(training, positions=molecule.named_alike(training.positions))
     _check_training_set(training, molecule)
-    _save(training, folder, molecule)
+    write_training_set(run, training)
     results |= {
         "training_frames": len(training.weights),
         "effective_training_frames": training.effective_size,
         "model_temperature": settings.model_temperature,
     }
     return StageReport({"sampling": evaluations}, results)
-
-
-def load_training_set(output: Path) -> TrainingSet:
-    """The training set that :func:`make_samples` has written."""
-    trajectory = mdtraj.load(str(output / "samples" / "training.h5"))
-    with np.load(output / "samples" / "training.npz") as arrays:
-        return TrainingSet(trajectory.xyz.astype(float), arrays["weights"], arrays["source"])
 
 
 def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:
@@ -250,8 +213,3 @@ def _write(ensembles: Sequence[Ensemble], folder: Path, molecule: MolecularSyste
         trajectory = molecule.trajectory(ensemble.positions, ensemble.time)
         name = f"{kind}_{index:02d}_{ensemble.temperature:.0f}K.h5"
         write_hdf5(folder / name, trajectory, ensemble.potential_energy)
-
-
-def _save(training: TrainingSet, folder: Path, molecule: MolecularSystem) -> None:
-    write_hdf5(folder / "training.h5", molecule.trajectory(training.positions))
-    np.savez(folder / "training.npz", weights=training.weights, source=training.source)

@@ -11,7 +11,7 @@ import numpy as np
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import FrictionTask, allot, friction, restraint_forces, uniform
 from spacetime_tps.progress import track
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
 
 Kind = Literal["uniform", "arc_length", "friction"]
 
@@ -50,7 +50,7 @@ class TimedSchedule:
 
 
 def make_schedule(
-    run: RunContext, schedule: RestraintSchedule, kind: Kind, seed: np.random.SeedSequence, name: str
+    run: Run, schedule: RestraintSchedule, kind: Kind, seed: np.random.SeedSequence, name: str
 ) -> TimedSchedule:
     """A curve with the time allotted along it by one of three rules.
 
@@ -61,7 +61,7 @@ def make_schedule(
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     schedule : RestraintSchedule
         From A's structure to B's, superposed as the run's coordinates are.
     kind : str
@@ -93,7 +93,7 @@ def make_schedule(
 
 
 def friction_tasks(
-    run: RunContext, schedule: RestraintSchedule, places: np.ndarray, seed: np.random.SeedSequence
+    run: Run, schedule: RestraintSchedule, places: np.ndarray, seed: np.random.SeedSequence
 ) -> list[FrictionTask]:
     """Chains of windows along a curve, alternately from A's structure and from B's."""
     step = run.molecule.time_step

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from spacetime_tps.coordinates import Coordinates
-from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.pipeline.denoiser import denoising_errors, save_denoiser
-from spacetime_tps.pipeline.potential import CHECKPOINT, make_potential
-from spacetime_tps.pipeline.samples import load_training_set
+from spacetime_tps.pipeline.potential import make_potential
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import RunContext, make_coordinates
-from spacetime_tps.runs.requests import open_molecule_run
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import POTENTIAL, POTENTIAL_RESULTS, TRAINING_CHECKPOINT
+from spacetime_tps.runs.read import read_training_set
+from spacetime_tps.runs.requests import check_exclusive, remove
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import parse_settings, read_yaml
 from spacetime_tps.settings.run import RunSettings
-
-FILE = "potential.safetensors"
+from spacetime_tps.writing import write_json
 
 
 def train(
@@ -67,33 +63,34 @@ def train(
         If an input is wrong (before any long work).
     """
     output = Path(output)
-    settings, run_seed = open_molecule_run(output, "samples")
-    settings = settings.model_copy(update={"denoiser": _denoiser_settings(settings, config)})
-    checkpoint, file = output / CHECKPOINT, output / FILE
-    if resume and not checkpoint.is_file():
-        raise OutputError(f"{output} holds no training to resume (it has no {CHECKPOINT})")
-    if not (resume or overwrite) and (checkpoint.is_file() or file.is_file()):
-        raise OutputError(
-            f"{output} already holds {(checkpoint if checkpoint.is_file() else file).name}; take --resume to go on "
-            "with an interrupted training, or --overwrite to train anew"
-        )
-    if overwrite and not resume:
-        checkpoint.unlink(missing_ok=True)
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates: Coordinates = make_coordinates(settings, molecule)
+    started = time.perf_counter()
+    check_exclusive(resume, overwrite)
+    run = Run.open(output, "samples", seed=seed)
+    denoiser = _denoiser_settings(run.settings, config)
+    run.settings = run.settings.model_copy(update={"denoiser": denoiser})
+    checkpoint, file = run.path(TRAINING_CHECKPOINT), run.path(POTENTIAL)
     torch.set_num_threads(1)
-    sequence = np.random.SeedSequence([run_seed if seed is None else seed, *b"train"])
-    train_seed, noise_seed = sequence.spawn(2)
-    training = load_training_set(output)
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
-        run = RunContext(settings, molecule, coordinates, output, pool, sequence)
-        assert isinstance(settings.denoiser, PotentialSettings)
-        made = make_potential(run, settings.denoiser, training, train_seed)
-    x = coordinates.encode(training.positions[made.held_out])
-    errors = denoising_errors(run, made.compared, x, training.weights[made.held_out], noise_seed)
-    save_denoiser(run, made.denoiser, file)
-    results = {"system": molecule.name, "unit": coordinates.unit, **made.results, "denoising_error": errors}
-    file.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+    with run.locked():
+        if resume and not checkpoint.is_file():
+            raise OutputError(f"{run.folder} holds no training to resume (it has no {TRAINING_CHECKPOINT})")
+        if not (resume or overwrite) and (checkpoint.is_file() or file.is_file()):
+            raise OutputError(
+                f"{run.folder} already holds {(checkpoint if checkpoint.is_file() else file).name}; take --resume to "
+                "go on with an interrupted training, or --overwrite to train anew"
+            )
+        if not resume:
+            for name in (TRAINING_CHECKPOINT, POTENTIAL, POTENTIAL_RESULTS):
+                remove(run.path(name))
+        training = read_training_set(run)
+        with run.workers(workers):
+            made = make_potential(run, denoiser, training, run.seed("train"))
+        x = run.coordinates.encode(training.positions[made.held_out])
+        weights = training.weights[made.held_out]
+        errors = denoising_errors(run, made.compared, x, weights, run.seed("train errors"))
+        save_denoiser(run, made.denoiser, file)
+        results = {"system": run.molecule.name, "unit": run.coordinates.unit, **made.results, "denoising_error": errors}
+        write_json(run.path(POTENTIAL_RESULTS), results)
+        run.finish("train", started, after=["samples"])
     log.info("the denoiser is in %s", file)
     return results
 

@@ -1,4 +1,4 @@
-"""Runs that jobs start from: what they must be, and have, before any long work."""
+"""What a job is asked for: options, and whether what is there may be gone on with or replaced."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.runs.context import report_path
-from spacetime_tps.settings.files import open_run
-from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.writing import make_folder, told, write_json
 
 REQUEST = "request.json"
 """What a job was asked for, in its folder."""
@@ -31,49 +30,15 @@ def check_options(options: Mapping[str, tuple[int | None, int]]) -> None:
             raise ConfigError(f"--{name} must be at least {least}, not {number}")
 
 
-def open_molecule_run(output: Path, stage: str | None = None) -> tuple[RunSettings, int]:
-    """Settings and seed of the run in a folder, which has finished a stage.
-
-    Raises
-    ------
-    OutputError
-        If there is none, it is on a model surface, or it has not come so far.
-    """
-    settings, seed = open_run(output)
-    if not isinstance(settings, RunSettings):
-        raise OutputError(
-            f"{output} is a run on a model surface, where everything is exact; give the folder of a molecule's run"
-        )
-    if stage is not None and not report_path(output, stage).is_file():
-        raise OutputError(
-            f"{output}: the run has not finished its stage {stage!r} yet; go on with it by "
-            "'spacetime-tps run … --resume'"
-        )
-    return settings, seed
-
-
-def check_curve(output: Path, curve: str) -> None:
-    """Refuse the name of a geodesic that a run does not have.
-
-    Raises
-    ------
-    ConfigError
-        With those it has.
-    """
-    stored = sorted(path.stem for path in (output / "geodesics").glob("*.npz"))
-    if curve not in stored:
-        raise ConfigError(f"--curve: {output} has no geodesic {curve!r}; it has {', '.join(stored) or 'none'}")
-
-
-def check_room(folder: Path, overwrite: bool) -> None:
-    """Refuse to replace results unless that is asked.
+def check_exclusive(resume: bool, overwrite: bool) -> None:
+    """Refuse to go on with what is to be replaced.
 
     Raises
     ------
     OutputError
     """
-    if folder.exists() and not overwrite:
-        raise OutputError(f"{folder} is there already; take --overwrite to replace it")
+    if resume and overwrite:
+        raise OutputError("--resume and --overwrite exclude each other")
 
 
 def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
@@ -84,8 +49,7 @@ def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwr
     OutputError
         Also if there is nothing to resume.
     """
-    if resume and overwrite:
-        raise OutputError("--resume and --overwrite exclude each other")
+    check_exclusive(resume, overwrite)
     if not resume:
         if folder.exists() and not overwrite:
             raise OutputError(
@@ -95,7 +59,10 @@ def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwr
     begun = folder / REQUEST
     if not begun.is_file():
         raise OutputError(f"{folder} holds nothing to resume (it has no {REQUEST}); leave out --resume")
-    before = json.loads(begun.read_text())
+    try:
+        before = dict(json.loads(begun.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise OutputError(f"{begun} is damaged ({error}); take --overwrite to begin anew") from error
     for name, value in request.items():
         if before.get(name) != value:
             raise OutputError(
@@ -104,12 +71,44 @@ def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwr
 
 
 @contextmanager
+def working_on(run: Run, name: str, request: Mapping[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
+    """Have a run to oneself to work on a job's folder in it, which is checked before.
+
+    Raises
+    ------
+    OutputError
+        If the request cannot be met, or another process works in the run.
+    """
+    folder = run.path(name)
+    check_request(folder, request, resume, overwrite)
+    with run.locked():
+        check_request(folder, request, resume, overwrite)
+        yield folder
+
+
+@contextmanager
 def begun_folder(folder: Path, request: Mapping[str, Any]) -> Iterator[Path]:
     """A folder to put a job's first files in; it takes the place of an earlier one when all of them are there."""
     partial = folder.with_name(f"partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    (partial / REQUEST).write_text(json.dumps(request, indent=2) + "\n")
+    remove(partial)
+    make_folder(partial)
+    write_json(partial / REQUEST, dict(request))
     yield partial
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    remove(folder)
+    with told(folder, "made"):
+        partial.rename(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there. What a link points to is left alone.
+
+    Raises
+    ------
+    OutputError
+        If the system does not let it go.
+    """
+    with told(path, "removed"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

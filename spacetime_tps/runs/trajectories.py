@@ -5,8 +5,6 @@ Every file is written beside its final name first and renamed when complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import mdtraj
@@ -18,6 +16,7 @@ from openmm import unit
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import OutputError, TrajectoryError
+from spacetime_tps.writing import replacing
 
 
 def write_trr(
@@ -61,7 +60,7 @@ def write_trr(
         _checked(path, "box vectors", vacuum if box is None else box, (frames, 3, 3)),
         np.zeros(frames, dtype=np.float32),  # alchemical λ
     )
-    with _complete_or_absent(path) as partial, TRRTrajectoryFile(str(partial), "w") as file:
+    with replacing(path) as partial, TRRTrajectoryFile(str(partial), "w") as file:
         file._write(xyz, *columns, vel)  # the public write() takes no velocities
 
 
@@ -117,7 +116,7 @@ def write_hdf5(
     xyz = _checked_positions(path, trajectory.xyz)
     frames = len(xyz)
     energy = None if potential_energy is None else _checked(path, "energies", potential_energy, (frames,))
-    with _complete_or_absent(path) as partial, HDF5TrajectoryFile(str(partial), "w") as file:
+    with replacing(path) as partial, HDF5TrajectoryFile(str(partial), "w") as file:
         file.topology = trajectory.topology
         file.write(
             xyz,
@@ -164,19 +163,8 @@ def write_topology_pdb(path: Path, topology: openmm.app.Topology, positions: Flo
         If the number of positions is not that of the atoms, or one is not finite.
     """
     _checked(path, "positions", [positions], (1, topology.getNumAtoms(), 3))
-    with _complete_or_absent(path) as partial:
+    with replacing(path) as partial:
         openmm.app.PDBFile.writeFile(topology, positions * unit.nanometer, str(partial), keepIds=True)
-
-
-@contextmanager
-def _complete_or_absent(path: Path) -> Iterator[Path]:
-    """Name beside ``path`` to write to; takes its place if all goes well and is removed if not."""
-    partial = path.with_name(f"partial-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _checked_positions(path: Path, positions: FloatArray) -> NDArray[np.float32]:

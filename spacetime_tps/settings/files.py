@@ -139,7 +139,7 @@ def open_run(output: Path) -> tuple[RunSettings | SurfaceRunSettings, int]:
         raise OutputError(f"{config} was not written by a run (it has no seed or no versions); give the folder of one")
     seed = int(content.pop("seed"))
     del content["versions"]
-    return parse_settings(content, str(config)), seed
+    return parse_settings(_with_absolute_paths(content, output), str(config)), seed
 
 
 def _with_absolute_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,15 @@ class Geodesic:
     converged: bool
     evaluations: int
     message: str = field(repr=False)
+
+    def to_json(self) -> dict[str, float | int | bool | str | None]:
+        """Its figures, without its points and moments; a violation that is not finite is None."""
+        names = (
+            *("energy", "length", "speed_ratio", "negative_chord_fraction", "max_variance"),
+            *("feasible", "converged", "evaluations", "message"),
+        )
+        violation = self.max_violation if math.isfinite(self.max_violation) else None
+        return {name: getattr(self, name) for name in names} | {"max_violation": violation}
 
 
 def solve_geodesic(

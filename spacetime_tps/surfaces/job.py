@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +15,14 @@ from spacetime_tps.denoisers.grid import GridDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.surface import SurfacePaths, anneal_walkers
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.pipeline.geodesics import REPORTED
 from spacetime_tps.progress import log, track
+from spacetime_tps.runs import layout
 from spacetime_tps.settings.surface import SurfaceGeodesicSettings, SurfacePathSettings, SurfaceRunSettings
 from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solve_channels
 from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.surfaces.figures import draw_profiles, draw_surface
 from spacetime_tps.surfaces.surface import Surface
+from spacetime_tps.writing import make_folder, replacing, write_json
 
 
 def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, seed: int) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, se
         "paths": figures.pop("low_variance_geodesic", {}),
         "baselines": figures,
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(output / layout.SUMMARY, summary)
     return summary
 
 
@@ -169,7 +169,7 @@ def _solve_all(
         kept = [geodesic for geodesic in found if geodesic.feasible and constraints] or found[:1]
         geodesics |= {name if index == 1 else f"{name}_{index}": geodesic for index, geodesic in enumerate(kept, 1)}
     for name, geodesic in geodesics.items():
-        reports[name] = {key: getattr(geodesic, key) for key in REPORTED}
+        reports[name] = geodesic.to_json()
         (log.info if geodesic.feasible and geodesic.converged else log.warning)(
             "%s: length %.2f, 2E/L² %.4f, largest variance %.4f, %s, %s",
             name,
@@ -198,11 +198,9 @@ def _curves(
 
 
 def _save(surface: Surface, output: Path, geodesics: Mapping[str, Geodesic], paths: Mapping[str, SurfacePaths]) -> None:
-    for folder in ("geodesics", "paths", "figures"):
-        (output / folder).mkdir()
     for name, geodesic in geodesics.items():
-        np.savez(
-            output / "geodesics" / f"{name}.npz",
+        _write_arrays(
+            make_folder(output / layout.GEODESICS) / f"{name}.npz",
             y=geodesic.points.y,
             log_snr=geodesic.points.log_snr,
             mean=geodesic.moments.mean,
@@ -210,14 +208,19 @@ def _save(surface: Surface, output: Path, geodesics: Mapping[str, Geodesic], pat
             positions=surface.positions(geodesic.moments.mean.numpy()),
         )
     for name, found in paths.items():
-        np.savez(
-            output / "paths" / f"{name}.npz",
+        _write_arrays(
+            make_folder(output / layout.PATHS) / f"{name}.npz",
             positions=found.positions,
             energies=found.energies,
             steps=found.steps,
             highest_energy=found.highest_energy,
             highest_energy_on_segments=found.highest_energy_on_segments,
         )
+
+
+def _write_arrays(path: Path, **arrays: Any) -> None:
+    with replacing(path) as partial:
+        np.savez(partial, **arrays)
 
 
 def _draw(
@@ -231,9 +234,9 @@ def _draw(
     for name in geodesics:
         found = paths[f"{name}_geodesic"]
         title = f"{surface.settings.name}: annealed paths along the {name.replace('_', ' ')} geodesic"
-        draw_surface(output / "figures" / f"paths_{name}.png", surface, means, found.positions, title)
+        draw_surface(make_folder(output / layout.FIGURES) / f"paths_{name}.png", surface, means, found.positions, title)
     draw_profiles(
-        output / "figures" / "profiles.png",
+        make_folder(output / layout.FIGURES) / "profiles.png",
         geodesics,
         {name: (found.steps / found.steps[-1], found.energies) for name, found in paths.items() if "geodesic" in name},
         settings.geodesics.variance_bound,

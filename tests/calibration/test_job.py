@@ -40,7 +40,7 @@ def test_surface(begun):
 
 def test_unfinished_run(begun):
     message = refused(begun())
-    assert "has not finished its stage 'geodesics' yet; go on with it" in message
+    assert "has not finished its stage 'samples' yet; go on with it" in message
     assert "--resume" in message
 
 
@@ -52,4 +52,4 @@ def test_unknown_curve(with_geodesic):
 
 def test_earlier_calibration(with_geodesic):
     (with_geodesic / "calibration").mkdir()
-    assert "take --overwrite to replace it" in refused(with_geodesic)
+    assert "take --resume to go on with it, or --overwrite to replace it" in refused(with_geodesic)

@@ -12,8 +12,8 @@ from spacetime_tps.calibration.windows import CHAINS, Windows, draw_starts, samp
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.pipeline.samples import TrainingSet
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.family import curve_divergences
@@ -51,7 +51,10 @@ def run(tmp_path_factory):
     settings = SimpleNamespace(samples=SimpleNamespace(model_temperature=TEMPERATURE))
     molecule, folder = SimpleNamespace(time_step=0.02), tmp_path_factory.mktemp("run")
     with WorkerPool(engine, 1) as pool:
-        yield RunContext(settings, molecule, coordinates, folder, pool, np.random.SeedSequence(0))
+        run = Run(folder, settings, 0)
+        run.molecule, run.coordinates = molecule, coordinates
+        with run.working(pool):
+            yield run
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +118,10 @@ def test_their_divergences_are_those_of_the_exact_denoiser(run, windows, points)
 def test_results_do_not_depend_on_the_pool(run, points, training, windows):
     """The same seeds in new workers, two of them."""
     with WorkerPool(run.pool.engine, 2) as pool:
-        again = RunContext(run.settings, run.molecule, run.coordinates, run.output, pool, run.seed)
-        found = sample_windows(again, points, training, 150, np.random.SeedSequence(3), "windows")
+        again = Run(run.folder, run.settings, 0)
+        again.molecule, again.coordinates = run.molecule, run.coordinates
+        with again.working(pool):
+            found = sample_windows(again, points, training, 150, np.random.SeedSequence(3), "windows")
     np.testing.assert_array_equal(found.positions, windows.positions)
 
 

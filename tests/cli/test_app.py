@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,8 @@ from typer.testing import CliRunner
 
 from spacetime_tps import __version__, progress
 from spacetime_tps.cli.app import app
-from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.pipeline.annealed_paths import make_paths, straight_line
-from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.trajectories import read_trr
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system, shipped_systems
@@ -89,17 +88,17 @@ class TestRefusals:
         assert f"--workers must be at least 1, not {count}" in self.refused(tmp_path, "--workers", str(count))
 
     def test_seed(self, tmp_path):
-        assert "--seed must not be negative, not -1" in self.refused(tmp_path, "--seed", "-1")
+        assert "--seed must be at least 0, not -1" in self.refused(tmp_path, "--seed", "-1")
 
     def test_wrong_seed_does_not_cost_the_old_run(self, tmp_path):
-        (tmp_path / "run" / "stages").mkdir(parents=True)
-        for name in ("config.yaml", "stages/samples.json"):
+        (tmp_path / "run" / "reports").mkdir(parents=True)
+        for name in ("config.yaml", "reports/samples.json"):
             (tmp_path / "run" / name).write_text("{}")
         result = invoke("run", SYSTEM, "--output", tmp_path / "run", "--overwrite", "--seed", "-1")
         assert result.exit_code == 1
-        assert "--seed must not be negative, not -1" in result.output
+        assert "--seed must be at least 0, not -1" in result.output
         assert (tmp_path / "run" / "config.yaml").is_file()
-        assert (tmp_path / "run" / "stages" / "samples.json").is_file()
+        assert (tmp_path / "run" / "reports" / "samples.json").is_file()
 
     def test_output_is_asked_for(self):
         result = invoke("run", SYSTEM)
@@ -154,11 +153,9 @@ def broken(request, tmp_path_factory):
         },
     }
     settings = load_settings(find_system(SYSTEM), write_yaml(folder / "config.yaml", config))
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
     messages: list[str] = []
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), 1) as pool, pytest.MonkeyPatch.context() as patch:
-        run = RunContext(settings, molecule, coordinates, folder, pool, np.random.SeedSequence(1))
+    run = Run(folder, settings, 1)
+    with run.workers(1), pytest.MonkeyPatch.context() as patch:
         good = straight_line(run, 5500.0)
         late = np.arange(POINTS) >= POINTS // 2
         log_snr, centres = good.log_snr.copy(), good.centres.copy()
@@ -168,7 +165,8 @@ def broken(request, tmp_path_factory):
             log_snr[late] = np.log(1e15)
         for name, y, values in (("low_variance", centres, log_snr), ("region_avoiding", good.centres, good.log_snr)):
             arrays = {"y": y, "mean": good.centres, "log_snr": values, "variance": np.zeros(POINTS)}
-            np.savez(run.folder("geodesics") / f"{name}.npz", **arrays)
+            np.savez(run.made("geodesics") / f"{name}.npz", **arrays)
+        run.finish("geodesics", time.perf_counter())
         patch.setattr(progress.log, "error", lambda text, *_: messages.append(str(text)))
         report = make_paths(run)
     return folder, report, messages

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import mdtraj
@@ -18,6 +19,7 @@ from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics import workers
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError
+from spacetime_tps.runs.reports import write_report
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
@@ -55,17 +57,16 @@ def crossing(molecule):
 
 
 @pytest.fixture
-def run(tmp_path, molecule, crossing) -> Path:
+def run(tmp_path, molecule, crossing, begin_run) -> Path:
     """Folder of a run with one reactive trajectory and a committor model that knows that p_B rises with phi."""
-    content = load_settings(find_system("alanine_dipeptide")).model_dump(mode="json", exclude_none=True)
-    content["shooting"] |= {"time_limit": "1 ps"}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 3, "versions": {}}))
-    (tmp_path / "reactive").mkdir()
+    run = begin_run(tmp_path, seed=3, shooting={"time_limit": "1 ps"})
+    run.made("reactive")
     write_trr(tmp_path / "reactive" / "reactive_0000.trr", crossing, None, np.arange(len(crossing)))
     model = CommittorModel(Descriptors.of_molecule(molecule.variables, molecule.topology), crossing)
     last = len(crossing) - 1
     model.fit(np.repeat(crossing, last, axis=0), np.concatenate([[0] * (last - i) + [2] * i for i in range(last + 1)]))
     (tmp_path / "reactive" / "committor.json").write_text(json.dumps(model.to_json()))
+    run.finish("reactive", time.perf_counter())
     return tmp_path
 
 
@@ -130,8 +131,10 @@ def refused(run: Path, **asked) -> str:
 def test_run_that_cannot_be_used(tmp_path, run, molecule):
     assert "holds no run" in refused(tmp_path / "nowhere")
     (run / "reactive" / "committor.json").unlink()
+    write_report(run, "reactive", 0.0, {}, {})
     assert "has no committor model" in refused(run)
     (run / "reactive" / "reactive_0000.trr").unlink()
+    write_report(run, "reactive", 0.0, {}, {})
     assert "has no reactive trajectories" in refused(run, frames="reactive")
     content = load_settings(find_system("c_channel")).model_dump(mode="json", exclude_none=True)
     (run / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
@@ -144,6 +147,7 @@ def test_states_that_hold_both_ends_or_not_their_own(run):
     for boxes, message in ((a["boxes"], "overlap"), ([{"phi": ["100 deg", "110 deg"]}], "does not hold its own")):
         b["boxes"] = boxes
         (run / "config.yaml").write_text(yaml.safe_dump(content))
+        write_report(run, "beginning", 0.0, {}, {})
         assert message in refused(run)
 
 

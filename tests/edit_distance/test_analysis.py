@@ -1,17 +1,18 @@
 """The MDAnalysis analysis of edit distances against the distances it stands for."""
 
+import time
+
 import MDAnalysis
 import mdtraj
 import numpy as np
 import pytest
-import yaml
 from MDAnalysis.coordinates.memory import MemoryReader
 
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.edit_distance import EditDistance
-from spacetime_tps.errors import GeometryError, MoleculeError, TrajectoryError
-from spacetime_tps.settings.files import load_settings
+from spacetime_tps.errors import GeometryError, MoleculeError, OutputError, TrajectoryError
+from spacetime_tps.pipeline.denoiser import save_denoiser
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import pairwise_edit_distances
 
@@ -76,14 +77,13 @@ def test_a_group_of_a_larger_universe(expected):
     np.testing.assert_allclose(analysis.run(stop=2).results.distances[0, 1], expected[0, 1], rtol=1e-4)
 
 
-def test_from_a_run(tmp_path, expected):
+def test_from_a_run(tmp_path, begin_run, expected):
     """A folder with what the main job leaves there."""
-    settings = load_settings(FOLDER / "system.yaml").model_dump(mode="json", exclude_none=True)
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(settings | {"seed": 0, "versions": {}}))
-    with pytest.raises(GeometryError, match="is not a readable denoiser"):
+    run = begin_run(tmp_path)
+    with pytest.raises(OutputError, match="has not finished its stage 'denoiser'"):
         EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR)
-    DENOISER.save(tmp_path / "denoiser.safetensors", {})
+    save_denoiser(run, DENOISER, tmp_path / "denoiser.safetensors")
+    run.finish("denoiser", time.perf_counter())
     analysis = EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR, **OPTIONS).run(stop=2)
     np.testing.assert_allclose(analysis.results.distances[0, 1], expected[0, 1], rtol=1e-4)
 

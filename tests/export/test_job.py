@@ -1,8 +1,9 @@
 """The export job: what it writes for each tool, what it refuses, and that it never removes what is not its own."""
 
 import json
+import shutil
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import MDAnalysis
 import numpy as np
@@ -12,8 +13,9 @@ import yaml
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError, TrajectoryError
-from spacetime_tps.export import job as export_job
 from spacetime_tps.export.job import TOOLS, export
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.reports import write_report
 from spacetime_tps.runs.trajectories import write_trr
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
@@ -40,23 +42,17 @@ def crossing(molecule):
     return [(1 - share) * a.xyz + share * b.xyz for share in shares]
 
 
-def begin(folder: Path, **changes) -> Path:
-    content = load_settings(find_system("alanine_dipeptide")).model_dump(mode="json", exclude_none=True) | changes
-    (folder / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def built_once(monkeypatch, molecule):
     """The molecule of the settings takes a while to build, and is the same in every test."""
-    monkeypatch.setattr(export_job, "MolecularSystem", SimpleNamespace(from_settings=lambda _: molecule))
+    monkeypatch.setattr(Run, "molecule", molecule)
 
 
 @pytest.fixture
-def run(tmp_path, molecule, crossing) -> Path:
+def run(tmp_path, molecule, crossing, begin_run) -> Path:
     """Folder of a run that has three reactive trajectories, an annealed path and a geodesic."""
-    (tmp_path / "run").mkdir()
-    folder = begin(tmp_path / "run")
+    begun = begin_run(tmp_path / "run", seed=0)
+    folder = begun.folder
     for name in ("reactive", "paths", "geodesics"):
         (folder / name).mkdir()
     for index, positions in enumerate(crossing):
@@ -68,7 +64,14 @@ def run(tmp_path, molecule, crossing) -> Path:
     mean = crossing[0][:, molecule.topology.select("element != H")]
     arrays = {"y": mean, "mean": mean, "log_snr": np.zeros(FRAMES), "variance": np.zeros(FRAMES)}
     np.savez(folder / "geodesics" / "low_variance.npz", **arrays)
+    for part in ("geodesics", "paths", "reactive"):
+        begun.finish(part, time.perf_counter())
     return folder
+
+
+def report_again(folder: Path, part: str) -> None:
+    """Make what the part has left what it has written."""
+    write_report(folder, part, 0.0, {}, {})
 
 
 @pytest.mark.parametrize("to", TOOLS)
@@ -117,9 +120,13 @@ def test_plumed_reference_is_of_the_geodesic_or_of_a_trajectory_of_median_durati
     assert "reactive_0001" in (run / "export" / "plumed" / "plumed.dat").read_text()
 
 
-def test_plumed_where_the_model_sees_torsions(run, molecule):
+def test_plumed_where_the_model_sees_torsions(run, tmp_path, begin_run, molecule):
     torsions = {"kind": "torsions", "dihedrals": ["phi", "psi"]}
-    begin(run, coordinates=torsions, geodesics={}, paths={})
+    other = begin_run(tmp_path / "torsions", coordinates=torsions, geodesics={"region": None})
+    for part in ("geodesics", "reactive"):
+        shutil.copytree(run / part, other.folder / part)
+        other.finish(part, time.perf_counter())
+    run = other.folder
     assert export(run, "plumed")["what"] == "reactive"
     atoms = {int(line[6:11]) - 1 for line in (run / "export" / "plumed" / "reference.pdb").open() if line[:4] == "ATOM"}
     assert atoms == set(molecule.topology.select("element != H").tolist())
@@ -150,6 +157,7 @@ def test_refused_without_a_trace(run, asked, error, message):
 
 def test_trajectory_without_velocities(run, crossing):
     write_trr(run / "reactive" / "reactive_0001.trr", crossing[1], None, np.arange(len(crossing[1])))
+    report_again(run, "reactive")
     for to in ("openpathsampling", "gromacs"):
         with pytest.raises(TrajectoryError, match="reactive_0001 has no velocities"):
             export(run, to)
@@ -168,6 +176,7 @@ def test_a_failed_export_keeps_the_earlier_one(run, crossing):
     export(run, "gromacs")
     kept = sorted(path.name for path in (run / "export" / "gromacs").iterdir())
     write_trr(run / "reactive" / "reactive_0002.trr", crossing[2], None, np.arange(len(crossing[2])))
+    report_again(run, "reactive")
     with pytest.raises(TrajectoryError):
         export(run, "gromacs", overwrite=True)
     assert sorted(path.name for path in (run / "export" / "gromacs").iterdir()) == kept

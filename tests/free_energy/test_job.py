@@ -37,7 +37,7 @@ def test_surface(begun):
 
 
 def test_no_geodesics_yet(begun):
-    refused(begun(), OutputError, "has not finished its stage 'geodesics' yet")
+    refused(begun(), OutputError, "has not finished its stage 'samples' yet")
 
 
 def test_no_such_curve(with_geodesic):
@@ -87,13 +87,10 @@ def test_files_and_interruption(with_geodesic, short):
     )
     assert result.exit_code == 1 and "--resume" in result.output
     kept = (folder / "chain_1.npy").read_bytes()
-    for content, message in ((kept[:1000], "chain_1.npy cannot be read"), (b"", "chain_1.npy cannot be read")):
+    for content in (kept[:1000], b"", bytes(len(kept)), (folder / "chain_0.npy").read_bytes()):
         (folder / "chain_1.npy").write_bytes(content)
-        with pytest.raises(OutputError, match=message):
+        with pytest.raises(OutputError, match=r"chain_1.npy is not as it was written: remove it"):
             free_energies(with_geodesic, **ASKED, resume=True)
-    np.save(folder / "chain_1.npy", chains[1][:, :5])
-    with pytest.raises(OutputError, match=r"chain_1.npy holds \(\d+, 5, 22, 3\), not \(\d+, 10, 22, 3\): remove it"):
-        free_energies(with_geodesic, **ASKED, resume=True)
     (folder / "chain_1.npy").write_bytes(kept)
     assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):

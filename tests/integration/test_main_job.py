@@ -173,9 +173,9 @@ def energy_and_rounding(context: openmm.Context, positions: np.ndarray) -> tuple
 
 
 class TestFiles:
-    def test_settings_read_back(self, finished, config):
+    def test_settings_read_back(self, finished, config, assert_same_settings):
         system = find_system(SYSTEM)
-        assert load_settings(system, finished / "config.yaml") == load_settings(system, config)
+        assert_same_settings(finished, load_settings(system, config))
         content = yaml.safe_load((finished / "config.yaml").read_text())
         assert content["seed"] == SEED
         assert content["versions"]["openmm"]
@@ -400,7 +400,7 @@ class TestResume:
     def interrupt(self, run: Path, stage: str) -> None:
         """Leave a finished run as an interruption inside a stage would."""
         for name in self.STAGES[self.STAGES.index(stage) :]:
-            (run / "stages" / f"{name}.json").unlink()
+            (run / "reports" / f"{name}.json").unlink()
         (run / "summary.json").unlink()
         shutil.rmtree(run / "figures")
         shutil.rmtree(run / "reactive")
@@ -458,8 +458,8 @@ class TestResume:
 
     def test_interrupt_keeps_finished_stages(self, copied, finished, config, monkeypatch):
         for name in ("reactive", "results"):
-            (copied / "stages" / f"{name}.json").unlink()
-        kept = {path.name: path.read_bytes() for path in (copied / "stages").iterdir()}
+            (copied / "reports" / f"{name}.json").unlink()
+        kept = {path.name: path.read_bytes() for path in (copied / "reports").iterdir()}
 
         def ctrl_c(run):
             assert list(run.pool.map(abs, [-1, -2, -3])) == [1, 2, 3]  # workers are up
@@ -474,7 +474,7 @@ class TestResume:
         while multiprocessing.active_children() and time.monotonic() < ended:  # join() would race the executor's thread
             time.sleep(0.05)
         assert multiprocessing.active_children() == []
-        assert {path.name: path.read_bytes() for path in (copied / "stages").iterdir()} == kept
+        assert {path.name: path.read_bytes() for path in (copied / "reports").iterdir()} == kept
         assert not (copied / "reactive").exists()
         assert command(copied, config, "--resume", "--workers", "2").exit_code == 0
         self.compare(copied, finished)
@@ -503,7 +503,7 @@ class TestResume:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         assert (tmp_path / "run" / "config.yaml").is_file()
-        assert not (tmp_path / "run" / "stages" / "samples.json").exists()
+        assert not (tmp_path / "run" / "reports" / "samples.json").exists()
 
 
 class TestOutputDirectory:

@@ -20,8 +20,8 @@ from spacetime_tps.cli.app import app
 from spacetime_tps.denoisers import PotentialDenoiser
 from spacetime_tps.pipeline import on_policy as refinement
 from spacetime_tps.pipeline import run as pipeline
-from spacetime_tps.pipeline.potential import CHECKPOINT
-from spacetime_tps.pipeline.training import FILE
+from spacetime_tps.runs.layout import POTENTIAL as FILE
+from spacetime_tps.runs.layout import TRAINING_CHECKPOINT as CHECKPOINT
 
 SYSTEM = "alanine_dipeptide"
 HEAVY = 10

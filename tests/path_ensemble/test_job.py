@@ -3,24 +3,29 @@
 import csv
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
+from spacetime_tps.committor.model import read_committor_model
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.shooting import lost_shot, shoot
 from spacetime_tps.dynamics.workers import Engine
 from spacetime_tps.errors import ConfigError, DynamicsError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import job as path_sampling_job
 from spacetime_tps.path_ensemble.job import sample_paths
-from spacetime_tps.pipeline.reactive import ShootingPoints, load_committor_model, make_reactive
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.pipeline.reactive import ShootingPoints, make_reactive
+from spacetime_tps.runs.beginning import prepared
+from spacetime_tps.runs.folder import Run, named_seed
 from spacetime_tps.runs.trajectories import read_trr, write_trr
-from spacetime_tps.settings.files import load_settings, open_run
+from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import ShootingSettings
 from spacetime_tps.settings.shipped import find_system
+
+SEED = 2
+SHOOTING = named_seed(SEED, "shooting").entropy
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -28,19 +33,25 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def report_again(folder: Path) -> None:
+    """Make what the stage has left what it has written."""
+    Run.open(folder).finish("reactive", time.perf_counter())
+
+
 @pytest.fixture
 def context(tmp_path, molecule, annealed_path, worker):
     """A run that has one annealed path, and asks for three reactive trajectories from 24 shots."""
     settings = load_settings(find_system("alanine_dipeptide"))
     settings = settings.model_copy(update={"shooting": ShootingSettings(reactive=3, max_shots=24)})
-    content = settings.model_dump(mode="json", exclude_none=True) | {"seed": 0, "versions": {}}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    for folder in ("paths", "stages"):
-        (tmp_path / folder).mkdir()
-    path = annealed_path
-    write_trr(tmp_path / "paths" / "path_0000.trr", path.positions, path.velocities, path.time)
+    with prepared(tmp_path, settings, SEED, resume=False, overwrite=True):
+        pass
+    run, path = Run(tmp_path, settings, SEED), annealed_path
+    run.finish("beginning", time.perf_counter())
+    write_trr(run.made("paths") / "path_0000.trr", path.positions, path.velocities, path.time)
+    run.finish("paths", time.perf_counter(), {"annealing": path.evaluations})
     worker.start(Engine.for_system(molecule, ()))
-    return RunContext(settings, molecule, None, tmp_path, worker, np.random.SeedSequence(1))
+    with run.working(worker):
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,7 @@ def run(kept, tmp_path, worker, monkeypatch, request):
         context = request.getfixturevalue("context")
         report = make_reactive(context)
         assert report.results["reactive"] >= 3
-        (tmp_path / "stages" / "reactive.json").write_text(json.dumps({"results": report.results}))
+        context.finish("reactive", time.perf_counter(), report.evaluations, report.results)
         shutil.copytree(tmp_path, kept)
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
 
@@ -79,10 +90,10 @@ def test_shots(run, molecule):
     table = rows(run / "reactive" / "shots.csv")
     assert len({(row["source"], row["frame"]) for row in table}) == len(table)
     for number, row in enumerate(table):
-        assert row["seed"] == f"SeedSequence(1, spawn_key=(1, {number}))"
+        assert row["seed"] == f"SeedSequence({SHOOTING}, spawn_key=(1, {number}))"
         positions = read_trr(run / row["source"])[0][int(row["frame"])]
         assert state_indices(molecule.states, positions[None])[0] == -1
-    model = load_committor_model(run)
+    model = read_committor_model(Run.open(run, "reactive"))
     trajectories = [read_trr(file)[0] for file in (run / "reactive").glob("reactive_*.trr")]
     first, last = (np.mean(model(np.stack([x[end] for x in trajectories]))) for end in (0, -1))
     assert first < 0.5 < last
@@ -94,10 +105,10 @@ def test_a_lost_worker_loses_only_its_shot(context, worker, monkeypatch):
 
     monkeypatch.setattr(worker, "map", map_and_lose)
     report = make_reactive(context)
-    table = rows(context.output / "reactive" / "shots.csv")
+    table = rows(context.folder / "reactive" / "shots.csv")
     assert report.results["failed_shots"] == 1
     assert [row["failure"] != "" for row in table] == [number == 1 for number in range(len(table))]
-    assert "SeedSequence(1, spawn_key=(1, 1))" in table[1]["failure"]
+    assert f"SeedSequence({SHOOTING}, spawn_key=(1, 1))" in table[1]["failure"]
     assert (shoot.__name__, lost_shot.__name__) == ("shoot", "lost_shot")
 
 
@@ -105,9 +116,9 @@ def test_path_that_never_leaves_a(context, annealed_path):
     """The message says how far it came; the run goes on to its results."""
     first = state_indices(context.molecule.states, annealed_path.positions) == 0
     inside = annealed_path.positions[: int(np.argmin(first))]
-    write_trr(context.output / "paths" / "path_0000.trr", inside, inside, np.arange(len(inside)))
+    write_trr(context.folder / "paths" / "path_0000.trr", inside, inside, np.arange(len(inside)))
     with pytest.raises(DynamicsError, match=r"none of the 1 paths ever leaves C5/C7eq.*nearest to C7ax comes frame"):
-        ShootingPoints.of_paths(context.output, context.molecule.states)
+        ShootingPoints.of_paths([context.folder / "paths" / "path_0000.trr"], context.molecule.states)
     report = make_reactive(context)
     assert report.results["shots"] == 0
     assert "ever leaves" in report.results["message"]
@@ -115,9 +126,9 @@ def test_path_that_never_leaves_a(context, annealed_path):
 
 def test_paths_without_a_frame_between(context, molecule):
     jump = np.stack([molecule.structures[s.structure] for s in molecule.states])
-    write_trr(context.output / "paths" / "path_0000.trr", jump, jump, np.arange(2))
+    write_trr(context.folder / "paths" / "path_0000.trr", jump, jump, np.arange(2))
     with pytest.raises(DynamicsError, match=r"between two frames.*shorter paths.frame_interval"):
-        ShootingPoints.of_paths(context.output, molecule.states)
+        ShootingPoints.of_paths([context.folder / "paths" / "path_0000.trr"], molecule.states)
 
 
 def test_chains(run, molecule):
@@ -164,7 +175,7 @@ def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
         patch.setattr(path_sampling_job._Sampling, "_take", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sample_paths(run, **options, overwrite=True)
-    assert len(rows(folder / "moves.csv")) == 4
+    assert len((folder / "moves.jsonl").read_text().splitlines()) == 4
     sample_paths(run, **options, resume=True)
     assert content() == whole
 
@@ -208,19 +219,22 @@ def test_other_settings_do_not_resume(run):
 def test_first_paths_that_are_none_are_refused(run, change, message):
     file = run / "reactive" / "reactive_0000.trr"
     write_trr(file, *change(*read_trr(file)))
+    report_again(run)
     with pytest.raises(TrajectoryError, match=message):
         sample_paths(run, moves=1, chains=2)
 
 
 def test_runs_that_have_no_model_or_no_trajectory(run, tmp_path):
-    assert open_run(run)[1] == 0
     (run / "reactive" / "committor.json").write_text("{}")
+    report_again(run)
     with pytest.raises(OutputError, match="not a committor model of ours"):
         sample_paths(run)
     (run / "reactive" / "committor.json").unlink()
+    report_again(run)
     with pytest.raises(OutputError, match="has no committor model"):
         sample_paths(run)
     for file in (run / "reactive").glob("*.trr"):
         file.unlink()
+    report_again(run)
     with pytest.raises(OutputError, match="has no reactive trajectory to begin with"):
         sample_paths(run)

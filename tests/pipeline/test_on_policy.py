@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from spacetime_tps.calibration.windows import Windows
 from spacetime_tps.pipeline.on_policy import join
-from spacetime_tps.pipeline.samples import TrainingSet
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.spacetime import Points
 
 SNR = 4.0

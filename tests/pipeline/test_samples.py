@@ -6,7 +6,8 @@ import pytest
 
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
-from spacetime_tps.pipeline.samples import TrainingSet, mbar_weights, user_training_set
+from spacetime_tps.pipeline.samples import mbar_weights, user_training_set
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import FilesSettings
 from spacetime_tps.settings.shipped import find_system

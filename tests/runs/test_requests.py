@@ -3,51 +3,13 @@
 import pytest
 
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.runs.context import report_path
-from spacetime_tps.runs.requests import (
-    begun_folder,
-    check_curve,
-    check_options,
-    check_request,
-    check_room,
-    open_molecule_run,
-)
+from spacetime_tps.runs.requests import begun_folder, check_options, check_request
 
 
-def test_a_run_must_have_come_so_far(begun):
-    run = begun()
-    assert open_molecule_run(run)[1] == 7
-    with pytest.raises(OutputError, match=r"has not finished its stage 'samples' yet; go on with it by .*--resume"):
-        open_molecule_run(run, "samples")
-    report_path(run, "samples").parent.mkdir()
-    report_path(run, "samples").write_text("{}")
-    settings, _ = open_molecule_run(run, "samples")
-    assert settings.system.name == "alanine_dipeptide"
-
-
-def test_surfaces_are_refused(begun):
-    with pytest.raises(OutputError, match="is a run on a model surface"):
-        open_molecule_run(begun("c_channel"))
-
-
-def test_curves_are_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"no geodesic 'low_variance'; it has none"):
-        check_curve(tmp_path, "low_variance")
-    (tmp_path / "geodesics").mkdir()
-    (tmp_path / "geodesics" / "unconstrained.npz").touch()
-    check_curve(tmp_path, "unconstrained")
-    with pytest.raises(ConfigError, match=r"it has unconstrained"):
-        check_curve(tmp_path, "low_variance")
-
-
-def test_numbers_and_room(tmp_path):
+def test_numbers():
     check_options({"windows": (2, 2), "seed": (None, 0)})
     with pytest.raises(ConfigError, match="--seed must be at least 0, not -1"):
         check_options({"windows": (2, 2), "seed": (-1, 0)})
-    check_room(tmp_path / "new", overwrite=False)
-    check_room(tmp_path, overwrite=True)
-    with pytest.raises(OutputError, match="is there already; take --overwrite"):
-        check_room(tmp_path, overwrite=False)
 
 
 def test_requests_are_resumed_and_not_mixed(tmp_path):
