@@ -19,6 +19,7 @@ from spacetime_tps.generation.flow import Diffusion, GaussianStates
 from spacetime_tps.pipeline.samples import TrainingSet
 from spacetime_tps.runs.context import RunContext, make_frame
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.correlation import kish_size
 
 PER_SQUARE_ANGSTROM = math.log(100)  # in log SNR of nm⁻²
 LEVELS = range(-2, 9)  # log SNR per Å²
@@ -101,7 +102,7 @@ def generation(
     kept, weights, source = ~held_out, training.weights[held_out], training.source[held_out]
     diffusion = _diffusion(run, denoiser, x[kept], training.weights[kept], STEPS[sampler])
     generator = torch.Generator().manual_seed(int(run.seed.generate_state(2)[1]))
-    count = math.ceil(ensembles.effective_size(weights))
+    count = math.ceil(kish_size(weights))
     sample = diffusion.probability_flow if sampler == "flow" else diffusion.reverse_sde
     begun = time.perf_counter()
     states = sample(count, generator)
@@ -155,7 +156,7 @@ def reweighting(run: RunContext, diffusion: Diffusion, states: torch.Tensor, ste
     weights = ensembles.reweight(log_density, reduced)
     return {
         "structures": len(states),
-        "effective": ensembles.effective_size(weights),
+        "effective": kish_size(weights),
         "log_weight_sd": float(np.std(-reduced - log_density)),
         "steps": steps,
         "seconds": time.perf_counter() - begun,

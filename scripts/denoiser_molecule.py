@@ -36,17 +36,18 @@ from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import SpacetimeError
-from spacetime_tps.generation import comparison as ensembles
 from spacetime_tps.pipeline.annealed_paths import make_paths
 from spacetime_tps.pipeline.denoiser import load_denoiser
 from spacetime_tps.pipeline.geodesics import REPORTED, endpoints, network_constraints, save_geodesic
 from spacetime_tps.pipeline.mixtures import fit_mixtures
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks, load_training_set
+from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
 from spacetime_tps.runs.context import RunContext, make_coordinates, make_frame, report_path
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings, merge, read_yaml
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import solve_geodesic
+from spacetime_tps.statistics.blocks import held_out_blocks
+from spacetime_tps.statistics.correlation import kish_size
 
 SYSTEM = "alanine_dipeptide"
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -138,7 +139,7 @@ def section(name: str, output: Path, seed: int, override: dict[str, Any], effort
         "seed": seed,
         "samples": len(training.weights),
         "effective_samples": training.effective_size,
-        "effective_held_out_samples": ensembles.effective_size(weights),
+        "effective_held_out_samples": kish_size(weights),
         "effort": asdict(effort),
         "denoisers": rows,
     }

@@ -21,7 +21,7 @@ from spacetime_tps import free_energies
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.free_energy.estimates import check_overlap, mbar
+from spacetime_tps.free_energy.estimates import check_overlap
 from spacetime_tps.free_energy.windows import (
     annealing_estimate,
     equilibrium_ends,
@@ -38,6 +38,7 @@ from spacetime_tps.runs.context import RunContext
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import ReplicaExchangeSettings, RunSettings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.statistics.mbar import mbar
 
 
 @dataclass(frozen=True)

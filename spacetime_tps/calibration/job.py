@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from spacetime_tps.calibration.figure import calibration_figure
-from spacetime_tps.calibration.statistics import SampledCurve, compare_moments, halves_score, sampled_curve
+from spacetime_tps.calibration.statistics import SampledCurve, compare_moments, sampled_curve
 from spacetime_tps.calibration.windows import CHAINS, sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
@@ -23,13 +23,14 @@ from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.pipeline.denoiser import laboratory_denoiser, load_denoiser
 from spacetime_tps.pipeline.geodesics import load_geodesic
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks, load_training_set
+from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import RunContext, make_coordinates, make_frame
 from spacetime_tps.runs.requests import check_curve, check_options, check_room, open_molecule_run
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.statistics.blocks import halves_score, held_out_blocks
 
 FOLDER = "calibration"
 MARGIN = 0.5

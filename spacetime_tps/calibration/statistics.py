@@ -10,6 +10,8 @@ import torch
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.statistics.blocks import BLOCKS, block_mean
+from spacetime_tps.statistics.intervals import standard_error
 
 
 def denoising_error(
@@ -45,19 +47,13 @@ def denoising_error(
     return float(np.average(errors, weights=np.repeat(weights, repeats)))
 
 
-def block_mean(values: FloatArray, blocks: int = 10) -> tuple[FloatArray, FloatArray]:
-    """Mean over frames (first axis) of a correlated series and its standard error from block averages."""
-    means = np.array([block.mean(axis=0) for block in np.array_split(values, blocks)])
-    return means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(blocks)
-
-
 def compare_moments(
     mean: FloatArray,
     variance: float,
     y: FloatArray,
     sampled: FloatArray,
     outside: FloatArray | float = 0.0,
-    blocks: int = 10,
+    blocks: int = BLOCKS,
 ) -> dict[str, float]:
     """Model's moments at a spacetime point beside those of restrained dynamics there.
 
@@ -148,33 +144,14 @@ def sampled_curve(y: FloatArray, snr: FloatArray, latent: FloatArray, outside: F
         by_window = np.zeros((len(y), ahead.shape[1]))
         by_window[:-1] += slope[:, None] * ahead
         by_window[1:] -= slope[:, None] * behind
-        return float(np.sqrt((_standard_error(by_window) ** 2).sum()))
+        return float(np.sqrt((standard_error(by_window) ** 2).sum()))
 
     chords = len(divergences)
     return SampledCurve(
         divergences=divergences,
-        errors=np.hypot(_standard_error(ahead), _standard_error(behind)),
+        errors=np.hypot(standard_error(ahead), standard_error(behind)),
         energy=float(0.5 * chords * divergences.sum()),
         energy_error=error(np.full(chords, 0.5 * chords)),
         length=float(root.sum()),
         length_error=error(np.divide(0.5, root, out=np.zeros(chords), where=root > 0)),
     )
-
-
-def halves_score(values: FloatArray) -> FloatArray:
-    """How much the second halves of chains differ from the first, in standard errors over chains.
-
-    Of Student's distribution with chains − 1 degrees of freedom if the chains were in equilibrium from the start.
-
-    Parameters
-    ----------
-    values : array, shape (..., chains, frames)
-    """
-    half = values.shape[-1] // 2
-    change = values[..., -half:].mean(axis=-1) - values[..., :half].mean(axis=-1)
-    return np.asarray(change.mean(axis=-1) / _standard_error(change))
-
-
-def _standard_error(chains: FloatArray) -> FloatArray:
-    """Of the mean over the last axis."""
-    return np.asarray(chains.std(axis=-1, ddof=1) / np.sqrt(chains.shape[-1]))

@@ -15,22 +15,21 @@ from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.free_energy.estimates import (
     OUTSIDE,
-    Sampled,
-    bar,
     bootstrap,
     check_overlap,
     difference_of_states,
-    mbar,
     profile,
     restraint_energies,
-    uncorrelated,
 )
 from spacetime_tps.free_energy.sweeps import ChainTask, read_chain, sample_chain, write_chain
 from spacetime_tps.pipeline.annealing import run_paths, works
-from spacetime_tps.pipeline.samples import mbar_weights
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import RunContext
 from spacetime_tps.settings.run import ReplicaExchangeSettings
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.blocks import BLOCKS, block_numbers
+from spacetime_tps.statistics.correlation import uncorrelated
+from spacetime_tps.statistics.mbar import Sampled, bar, ladder_weights, mbar
 
 CHAINS = 8
 """Of windows: the even ones go from A to B, the odd ones back."""
@@ -46,7 +45,6 @@ _SELECTIVE = 25.0
 """kT by which the weakest restraint to one end disfavours the other end's structure: windows stay in their state."""
 _INDEPENDENT = 20
 """Frames of a free state: with fewer its own basins are hardly known, and chains that never met them hide the error."""
-_BLOCKS = 10  # of time, in replica exchange
 _DRAWS = 200
 
 
@@ -372,7 +370,7 @@ def replica_estimate(run: RunContext, rng: np.random.Generator) -> dict[str, Any
     paths = sorted((run.output / "samples").glob("replica_*.h5"))
     if not isinstance(settings, ReplicaExchangeSettings) or len(paths) != len(settings.temperatures):
         return None
-    in_a, in_b, energies, blocks = [], [], [], []
+    in_a, in_b, energies = [], [], []
     for path in paths:
         with mdtraj.formats.HDF5TrajectoryFile(str(path)) as file:
             energy = np.asarray(file.read().potentialEnergy, dtype=float)
@@ -382,18 +380,19 @@ def replica_estimate(run: RunContext, rng: np.random.Generator) -> dict[str, Any
         in_a.append(states == 0)
         in_b.append(states == 1)
         energies.append(energy[keep])
-        blocks.append(np.arange(keep.sum()) * _BLOCKS // keep.sum())
     kt = run.molecule.kt
-    weights = np.concatenate(mbar_weights(energies, settings.temperatures, run.molecule.temperature))
-    a, b, block = (np.concatenate(values) for values in (in_a, in_b, blocks))
-    sums = np.array([[weights[side & (block == number)].sum() for number in range(_BLOCKS)] for side in (a, b)])
+    ladder = MOLAR_GAS_CONSTANT * np.array(settings.temperatures)
+    weights = np.concatenate(ladder_weights(energies, ladder.tolist(), kt))
+    a, b = np.concatenate(in_a), np.concatenate(in_b)
+    block = block_numbers(np.repeat(np.arange(len(energies)), [len(energy) for energy in energies]))
+    sums = np.array([[weights[side & (block == number)].sum() for number in range(BLOCKS)] for side in (a, b)])
     if not sums.sum(axis=1).all():
         return None
-    drawn = sums[:, rng.integers(_BLOCKS, size=(_DRAWS, _BLOCKS))].sum(axis=2)
+    drawn = sums[:, rng.integers(BLOCKS, size=(_DRAWS, BLOCKS))].sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = kt * np.log(drawn[0] / drawn[1])
     return {
         "value": kt * difference_of_states(a, b, weights),
         "error": float(values[np.isfinite(values)].std(ddof=1)),
-        "blocks": _BLOCKS,
+        "blocks": BLOCKS,
     }

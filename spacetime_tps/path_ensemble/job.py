@@ -20,12 +20,13 @@ from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import moves as path_sampling
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
-from spacetime_tps.path_ensemble.statistics import crossing, effective_size, statistical_inefficiency
+from spacetime_tps.path_ensemble.statistics import crossing
 from spacetime_tps.pipeline.reactive import load_committor_model
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.requests import begun_folder, check_options, check_request, open_molecule_run
 from spacetime_tps.runs.trajectories import read_trr, write_trr
 from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.statistics.correlation import effective_size, statistical_inefficiency
 
 FOLDER = "path_ensemble"
 KINDS = ("one_way", "two_way")

@@ -12,10 +12,10 @@ import numpy as np
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.pipeline.annealing import annealing_steps, fraction_in_region, measure_paths, run_paths, works
 from spacetime_tps.pipeline.geodesics import endpoints, load_geodesic
-from spacetime_tps.pipeline.metrics import mean_sd
 from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
 from spacetime_tps.runs.context import RunContext, StageReport
 from spacetime_tps.runs.trajectories import write_trr
+from spacetime_tps.statistics.intervals import mean_sd
 
 ENERGY_COLUMNS = (
     "path",

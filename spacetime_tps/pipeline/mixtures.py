@@ -17,10 +17,11 @@ from spacetime_tps.denoisers import Denoiser, GaussianMixtureDenoiser, VonMisesM
 from spacetime_tps.denoisers.mixture import FACTORS, average_mixtures
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
 from spacetime_tps.denoisers.torus import average_von_mises_mixtures, fit_von_mises_mixture
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks
+from spacetime_tps.pipeline.samples import TrainingSet
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import RunContext
 from spacetime_tps.settings.denoiser import MixtureSettings
+from spacetime_tps.statistics.blocks import held_out_blocks
 
 
 class MixtureDenoiser(Denoiser, Protocol):

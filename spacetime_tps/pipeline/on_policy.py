@@ -6,7 +6,6 @@ samples are few. MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008)) give
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,6 @@ from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
 from spacetime_tps.free_energy.estimates import restraint_energies
-from spacetime_tps.generation.comparison import effective_size
 from spacetime_tps.pipeline.denoiser import laboratory_denoiser
 from spacetime_tps.pipeline.mixtures import make_mixture
 from spacetime_tps.pipeline.potential import make_potential
@@ -30,10 +28,11 @@ from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.statistics.correlation import kish_size
+from spacetime_tps.statistics.mbar import mbar_weights
 
 WINDOWS = 24
 _FRAMES = 40  # of each chain in a window
-_SOLVER = ({"method": "adaptive", "options": {"maxiter": 200}},)
 
 
 def measure_curve(
@@ -87,9 +86,6 @@ def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordi
         Windows and where they are.
     coordinates : Coordinates
     """
-    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
-    from pymbar import MBAR
-
     kept = _evenly_by_weight(training.weights)
     positions, counts = [training.positions[kept]], [len(kept)]
     for windows, points in rounds:
@@ -101,16 +97,16 @@ def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordi
     for _, at in rounds:
         centres = coordinates.decode(at.y.numpy())
         bias.append(restraint_energies(coordinates, together, centres, at.log_snr.numpy()))
-    weights = MBAR(np.concatenate(bias), np.array(counts), solver_protocol=_SOLVER).weights()[:, 0]
+    weights = mbar_weights(np.concatenate(bias), np.array(counts))
     chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
     new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)
-    return TrainingSet(together, weights / weights.sum(), np.concatenate([training.source[kept], new]))
+    return TrainingSet(together, weights, np.concatenate([training.source[kept], new]))
 
 
 def _evenly_by_weight(weights: FloatArray) -> np.ndarray:
     """Frames drawn at even steps of cumulative weight, as many as are effective; all if their weights are equal."""
     if np.ptp(weights) <= 1e-12 * weights.max():
         return np.arange(len(weights))
-    effective = int(effective_size(weights))
+    effective = int(kish_size(weights))
     steps = (np.arange(effective) + 0.5) / effective
     return np.searchsorted(np.cumsum(weights) / weights.sum(), steps).clip(max=len(weights) - 1)

@@ -19,10 +19,11 @@ from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import GeometryError, TrajectoryError
 from spacetime_tps.pipeline.mixtures import MIXTURES, MadeDenoiser, fit_mixtures
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks
+from spacetime_tps.pipeline.samples import TrainingSet
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import RunContext, make_frame
 from spacetime_tps.settings.denoiser import MixtureSettings, PotentialSettings
+from spacetime_tps.statistics.blocks import held_out_blocks
 from spacetime_tps.training.trainer import Samples, Trainer, principal_directions
 
 CHECKPOINT = "training.safetensors"

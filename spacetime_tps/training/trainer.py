@@ -26,6 +26,7 @@ from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.spacetime.family import Points, symmetric_divergence
+from spacetime_tps.statistics.correlation import kish_size
 
 OTHERS = 4096  # samples that targets are averaged over in a plain frame
 LEVELS = 27  # of noise, where the base is measured and the network validated
@@ -85,7 +86,7 @@ def principal_directions(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Te
     GeometryError
         If the samples are too few to know them.
     """
-    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    effective = kish_size(weights.numpy())
     dimension = x.shape[1]
     if effective < 4 * dimension:
         raise GeometryError(

@@ -1,14 +1,12 @@
-"""Denoising error of an exact denoiser, errors of correlated series, and moments and divergences of exact samples."""
+"""Denoising error of an exact denoiser, and moments and divergences of exact samples."""
 
 import numpy as np
 import pytest
 import torch
 
 from spacetime_tps.calibration.statistics import (
-    block_mean,
     compare_moments,
     denoising_error,
-    halves_score,
     sampled_curve,
 )
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
@@ -62,38 +60,6 @@ def test_weights_weigh_samples():
     assert abs(found - 0.5) < 4 * 0.5 * np.sqrt(2 / 3000)
     half = denoising_error(denoiser, PlainFrame(1), x, np.ones(6000), 0.0, seeded(5))
     assert half == pytest.approx(0.5 * 0.5 + 0.5 * (50 / 2) ** 2, rel=0.05)  # x̂ of y ≈ 50 is 25
-
-
-def ar1(correlation: float, series: int, length: int) -> np.ndarray:
-    """Stationary AR(1) series of unit variance, (length, series)."""
-    rng = np.random.default_rng(6)
-    x = np.empty((length, series))
-    x[0] = rng.normal(size=series)
-    for step in range(1, length):
-        x[step] = correlation * x[step - 1] + np.sqrt(1 - correlation**2) * rng.normal(size=series)
-    return x
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.8])
-def test_error_of_the_mean_of_correlated_series(correlation):
-    """Var[mean] = [(1 + ρ)/(1 − ρ) − 2ρ(1 − ρⁿ)/(n (1 − ρ)²)]/n, estimated by 400 series of 10 blocks each.
-
-    A block estimate of a variance has relative spread √(2/9); blocks of 100 frames miss 2ρ/(100 (1 − ρ²)) = 4 % of
-    it at ρ = 0.8, which is added to the tolerance. The naive error would be nine times too small in the square.
-    """
-    n, series = 1000, 400
-    mean, error = block_mean(ar1(correlation, series, n))
-    exact = ((1 + correlation) / (1 - correlation) - 2 * correlation / (n * (1 - correlation) ** 2)) / n
-    tolerance = 4 * np.sqrt(2 / 9 / series) + 2 * correlation / (100 * (1 - correlation**2))
-    assert (error**2).mean() == pytest.approx(exact, rel=tolerance)
-    assert mean.var() == pytest.approx(exact, rel=4 * np.sqrt(2 / series))
-    assert mean.shape == error.shape == (series,)
-
-
-def test_block_mean_by_hand():
-    mean, error = block_mean(np.array([1.0, 3.0, 5.0, 7.0]), blocks=2)
-    assert mean == 4.0
-    assert error == pytest.approx(np.sqrt(8 / 2))  # blocks 2 and 6
 
 
 def test_compare_moments_by_hand():
@@ -208,12 +174,3 @@ def test_identical_windows_are_no_distance_apart(windows):
     latent = np.random.default_rng(11).normal(size=(3, CHAINS, 5, DIMENSION))
     found = sampled_curve(y, snr, latent, np.ones((3, CHAINS, 5)))
     assert (found.energy, found.length, found.energy_error, found.length_error) == (0, 0, 0, 0)
-
-
-def test_halves_of_stationary_chains_agree_and_of_drifting_ones_do_not():
-    """Without drift the score is Student's t of 7 degrees, whose square has the mean 7/5 and the variance 10.5."""
-    noise = np.random.default_rng(12).normal(size=(2000, 8, 20))
-    score = halves_score(noise)
-    assert score.shape == (2000,)
-    assert (score**2).mean() == pytest.approx(7 / 5, abs=4 * np.sqrt(10.5 / 2000))
-    assert (halves_score(noise + np.linspace(0, 20, 20)) > 10).all()
