@@ -18,14 +18,15 @@ from spacetime_tps.calibration.windows import CHAINS, sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
+from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.pipeline.denoiser import laboratory_denoiser, load_denoiser
 from spacetime_tps.pipeline.geodesics import load_geodesic
 from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import RunContext, make_coordinates, make_frame
+from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.requests import check_curve, check_options, check_room, open_molecule_run
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
@@ -96,7 +97,9 @@ def calibrate(
     with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
         sequence = np.random.SeedSequence([seed, *FOLDER.encode()])
         run = RunContext(settings, molecule, coordinates, output, pool, sequence)
-        denoiser, training = laboratory_denoiser(load_denoiser(run)), load_training_set(output)
+        known = read_denoiser(output, molecule, coordinates)
+        denoiser = laboratory_denoiser(known, coordinates.noise_space())
+        training = load_training_set(output)
         point_seed, curve_seed = sequence.spawn(2)
         at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
         along, spent_on_curve = compare_curve(run, denoiser, training, curve, windows, frames, curve_seed)
@@ -135,7 +138,7 @@ def compare_points(
     x = torch.from_numpy(run.coordinates.encode(training.positions[picked]))
     generator = torch.Generator().manual_seed(int(noise_seed.generate_state(1)[0]))
     log_snr = torch.linspace(*_log_snr_range(run.output, denoiser), count, dtype=torch.float64)
-    y, _, _ = make_frame(run.coordinates).noisy(x, log_snr, generator)
+    y, _, _ = run.coordinates.noise_space().noisy(x, log_snr, generator)
     points = Points(y, log_snr)
     with torch.no_grad():
         moments = moments_at(denoiser, points, "calibration")
@@ -188,8 +191,8 @@ def compare_curve(
         by_model = curve_divergences(points, moments_at(denoiser, points, "calibration")).numpy()
     windows = sample_windows(run, points, training, frames, seed, f"windows, {name}")
     latent, outside = windows.project(run.coordinates)
-    frame = make_frame(run.coordinates)
-    turned = (frame.latent(frame.ambient(points.y)) - points.y).norm(dim=1) > 1e-6 * points.y.norm(dim=1)
+    noise_space = run.coordinates.noise_space()
+    turned = (noise_space.latent(noise_space.ambient(points.y)) - points.y).norm(dim=1) > 1e-6 * points.y.norm(dim=1)
     if turned.any():
         log.warning(
             "%s: at %d of %d windows y is not superposed on the template as it lies: dynamics turns the molecule there",

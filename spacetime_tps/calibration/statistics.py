@@ -9,14 +9,14 @@ import torch
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.base import Denoiser
-from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.statistics.blocks import BLOCKS, block_mean
 from spacetime_tps.statistics.intervals import standard_error
 
 
 def denoising_error(
     denoiser: Denoiser,
-    frame: Frame,
+    noise_space: NoiseSpace,
     samples: FloatArray,
     weights: FloatArray,
     log_snr: float,
@@ -28,7 +28,7 @@ def denoising_error(
     Parameters
     ----------
     denoiser : Denoiser
-    frame : Frame
+    noise_space : NoiseSpace
         That noise is added in.
     samples : array, shape (n, dimension)
         Held out from the fit.
@@ -40,7 +40,7 @@ def denoising_error(
     """
     x = torch.from_numpy(np.repeat(samples, repeats, axis=0))
     levels = torch.full((len(x),), log_snr, dtype=torch.float64)
-    y, target, _ = frame.noisy(x, levels, generator)
+    y, target, _ = noise_space.noisy(x, levels, generator)
     with torch.no_grad():
         mean = denoiser.moments(y, levels).mean
     errors = ((mean - target) ** 2).sum(1).numpy()

@@ -14,9 +14,9 @@ from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, GeometryError, MoleculeError
-from spacetime_tps.pipeline.mixtures import MIXTURES
 from spacetime_tps.runs.context import make_coordinates
-from spacetime_tps.settings.files import parse_settings, read_yaml
+from spacetime_tps.runs.denoiser import read_denoiser
+from spacetime_tps.settings.files import open_run
 from spacetime_tps.settings.run import RunSettings
 from spacetime_tps.spacetime.distance import pairwise_edit_distances
 
@@ -101,15 +101,12 @@ class EditDistance(AnalysisBase):  # type: ignore[misc]
             If the folder holds no such run, or the structures that its ``config.yaml`` names are not there.
         """
         folder = Path(folder)
-        content = read_yaml(folder / "config.yaml")
-        for key in ("seed", "versions"):
-            content.pop(key, None)
-        settings = parse_settings(content, str(folder / "config.yaml"))
+        settings, _ = open_run(folder)
         if not isinstance(settings, RunSettings):
             raise ConfigError(f"{folder} is a run on a model surface; edit distances of frames need one of a molecule")
         molecule = MolecularSystem.from_settings(settings.system)
-        denoiser, _ = MIXTURES[settings.coordinates.kind].load(folder / "denoiser.safetensors")
         coordinates = make_coordinates(settings, molecule)
+        denoiser = read_denoiser(folder, molecule, coordinates)
         return cls(atoms, denoiser, coordinates, log_snr, topology=molecule.topology, **options)
 
     def _prepare(self) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.coordinates.states import select
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError
@@ -142,11 +141,10 @@ def _trajectories(output: Path, what: str) -> list[StoredTrajectory]:
 def _to_plumed(
     folder: Path, output: Path, settings: RunSettings, molecule: MolecularSystem, what: str | None, frames: int
 ) -> dict[str, Any]:
-    coordinates = make_coordinates(settings, molecule)
-    cartesian = isinstance(coordinates, CartesianCoordinates)
-    what = what or ("low_variance" if cartesian else "reactive")
+    chosen = make_coordinates(settings, molecule).positioned
+    what = what or ("low_variance" if chosen is not None else "reactive")
     heavy = select(molecule.topology, "element != H", "atoms of the reference")
-    atoms = np.array(coordinates.atoms, dtype=np.intp) if cartesian else heavy
+    atoms = heavy if chosen is None else np.array(chosen, dtype=np.intp)
     if what in SOURCES:
         by_length = sorted(_trajectories(output, what), key=lambda trajectory: len(trajectory.time))
         middle = by_length[len(by_length) // 2]
@@ -155,7 +153,7 @@ def _to_plumed(
         geodesic = load_geodesic(output, what)
         if geodesic is None:
             raise OutputError(f"--what: {output} has neither trajectories nor a geodesic called {what!r}")
-        if not cartesian:
+        if chosen is None:
             raise ConfigError(f"--what: the mean of {what} is one of torsions, not of positions; take reactive")
         path, source = geodesic.mean, f"the mean of the {what} geodesic"
     reference = pick_reference(path, atoms, frames, source)

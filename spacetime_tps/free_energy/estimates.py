@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import i0e
 
-from spacetime_tps.coordinates import CartesianCoordinates, Coordinates
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.statistics.mbar import FreeEnergies, Sampled, resample_replicas
@@ -21,73 +19,6 @@ OUTSIDE = 1e5
 """Reduced energy of what is outside a state: its Boltzmann factor is zero in floating point."""
 LEAST_OVERLAP = 1e-3
 """Of neighbouring ensembles in MBAR's overlap matrix: below, the free energy between them is not known."""
-
-_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(48)
-_REACH = 25.0  # of the integrand's exponent, below its maximum: the integral's relative error is below 1e-6
-
-
-def log_rotation_integral(matrices: FloatArray) -> FloatArray:
-    """log of the mean of exp(tr(Rᵀ F)) over all rotations R, for matrices F (..., 3, 3).
-
-    That is the normalizer of a matrix Fisher distribution, an integral in one dimension (Lee, IEEE Trans. Automat.
-    Contr. 63, 3377 (2018)); it is done by Gauss-Legendre quadrature over where the integrand is not negligible.
-    """
-    values = np.linalg.svd(matrices, compute_uv=False)
-    values[..., 2] *= np.sign(np.linalg.det(matrices))
-    one, two, three = np.moveaxis(values, -1, 0)[..., None]
-    reach = np.minimum(2.0, _REACH / np.maximum(two + three, 1e-12))
-    distance = 0.5 * reach * (1 - _NODES)  # 1 − u
-    integrand = (
-        np.exp(-(two + three) * distance) * i0e(0.5 * (one - two) * distance) * i0e(0.5 * (one + two) * (2 - distance))
-    )
-    integral = 0.25 * reach[..., 0] * (integrand * _NODE_WEIGHTS).sum(axis=-1)
-    return np.asarray((one + two + three)[..., 0] + np.log(integral))
-
-
-def restraint_bias(x: FloatArray, centres: FloatArray, log_snr: FloatArray) -> FloatArray:
-    """Reduced energies (windows, frames), in kT, of restraints on molecules that turn and move freely.
-
-    b = −log ∫ dt dR exp(−SNR/2 |R x + t − y|²), exactly; 0 where SNR is.
-
-    Parameters
-    ----------
-    x : array, shape (frames, atoms, 3)
-        Restrained atoms, nm.
-    centres : array, shape (windows, atoms, 3)
-        y, nm.
-    log_snr : array, shape (windows,)
-        Of SNR in nm⁻².
-    """
-    x = x - x.mean(axis=1, keepdims=True)
-    bias = np.zeros((len(centres), len(x)))
-    size = (x**2).sum(axis=(1, 2))
-    for row, (centre, snr) in enumerate(zip(centres, np.exp(log_snr), strict=True)):
-        if snr > 0:
-            y = centre - centre.mean(axis=0)
-            rotations = log_rotation_integral(snr * np.einsum("fni,nj->fij", x, y))
-            translations = 1.5 * np.log(2 * np.pi / (snr * len(y)))
-            bias[row] = 0.5 * snr * (size + (y**2).sum()) - rotations - translations
-    return bias
-
-
-def restraint_energies(
-    coordinates: Coordinates, positions: FloatArray, centres: FloatArray, log_snr: FloatArray
-) -> FloatArray:
-    """Reduced energies (windows, frames), in kT, of restraints on frames however these are turned.
-
-    Parameters
-    ----------
-    coordinates : Coordinates
-    positions : array, shape (frames, atoms, 3)
-        nm.
-    centres : array, shape (windows, atoms, 3) or (windows, dihedrals, 2)
-        Of the restraints.
-    log_snr : array, shape (windows,)
-    """
-    if isinstance(coordinates, CartesianCoordinates):
-        return restraint_bias(positions[:, list(coordinates.atoms)], centres, log_snr)
-    x, y = coordinates.encode(positions), centres.reshape(len(centres), -1)
-    return np.array([0.5 * np.exp(at) * ((x - to) ** 2).sum(axis=1) for to, at in zip(y, log_snr, strict=True)])
 
 
 def profile(log_weights: FloatArray, cells: np.ndarray, count: int) -> FloatArray:

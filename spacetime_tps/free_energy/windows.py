@@ -19,7 +19,6 @@ from spacetime_tps.free_energy.estimates import (
     check_overlap,
     difference_of_states,
     profile,
-    restraint_energies,
 )
 from spacetime_tps.free_energy.sweeps import ChainTask, read_chain, sample_chain, write_chain
 from spacetime_tps.pipeline.annealing import run_paths, works
@@ -206,7 +205,7 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     chain, ensemble, _ = (index.ravel() for index in np.indices((chains, ensembles, count)))
     states = state_indices(run.molecule.states, flat)
     keep = np.ones(len(flat), dtype=bool)
-    bias = restraint_energies(run.coordinates, flat, series.centres, series.log_snr)
+    bias = run.coordinates.restraint_energies(flat, series.centres, series.log_snr)
     for state, place in ((0, 0), (1, ensembles - 1)):
         if np.isfinite(series.log_snr[place]):
             continue  # a series of windows alone

@@ -17,11 +17,9 @@ from spacetime_tps.calibration.windows import Windows, sample_windows
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
-from spacetime_tps.free_energy.estimates import restraint_energies
-from spacetime_tps.pipeline.denoiser import laboratory_denoiser
-from spacetime_tps.pipeline.mixtures import make_mixture
-from spacetime_tps.pipeline.potential import make_potential
-from spacetime_tps.pipeline.samples import TrainingSet
+from spacetime_tps.denoisers.noise_space import laboratory_denoiser
+from spacetime_tps.pipeline.potential import train_potential
+from spacetime_tps.pipeline.samples import TrainingSet, latent_samples
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import RunContext
 from spacetime_tps.settings.denoiser import MixtureSettings
@@ -30,6 +28,7 @@ from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
 from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.statistics.mbar import mbar_weights
+from spacetime_tps.training.mixtures import make_mixture
 
 WINDOWS = 24
 _FRAMES = 40  # of each chain in a window
@@ -39,7 +38,7 @@ def measure_curve(
     run: RunContext, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
 ) -> tuple[Windows, Points, dict[str, float]]:
     """Windows along a curve, and its length by the model and by their dynamics."""
-    known = laboratory_denoiser(denoiser)
+    known = laboratory_denoiser(denoiser, run.coordinates.noise_space())
     with torch.no_grad():
         at = resample_polyline(known, points, WINDOWS)
         by_model = curve_divergences(at, moments_at(known, at, name)).clamp(min=0).sqrt().sum()
@@ -65,10 +64,11 @@ def retrain(
     """The denoiser of an enlarged training set: a mixture is fitted anew, a network goes on from its weights."""
     settings = run.settings.denoiser
     if isinstance(settings, MixtureSettings):
-        made = make_mixture(run, settings, training.thinned(settings.max_frames), seed)
+        samples = latent_samples(training.thinned(settings.max_frames), run.coordinates, settings.held_out)
+        made = make_mixture(samples, run.coordinates.mixture, settings, seed, run.pool)
     else:
         assert isinstance(denoiser, PotentialDenoiser)
-        made = make_potential(run, settings, training, seed, denoiser)
+        made = train_potential(run, settings, training, seed, denoiser)
     return made.denoiser, made.results
 
 
@@ -96,7 +96,7 @@ def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordi
     bias = [np.zeros((1, len(together)))]
     for _, at in rounds:
         centres = coordinates.decode(at.y.numpy())
-        bias.append(restraint_energies(coordinates, together, centres, at.log_snr.numpy()))
+        bias.append(coordinates.restraint_energies(together, centres, at.log_snr.numpy()))
     weights = mbar_weights(np.concatenate(bias), np.array(counts))
     chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
     new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)

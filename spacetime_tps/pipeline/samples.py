@@ -8,7 +8,9 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+import torch
 
+from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
@@ -18,8 +20,10 @@ from spacetime_tps.runs.context import RunContext, StageReport
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.blocks import held_out_blocks
 from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.statistics.mbar import ladder_weights
+from spacetime_tps.training.trainer import Samples
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,13 @@ def load_training_set(output: Path) -> TrainingSet:
     trajectory = mdtraj.load(str(output / "samples" / "training.h5"))
     with np.load(output / "samples" / "training.npz") as arrays:
         return TrainingSet(trajectory.xyz.astype(float), arrays["weights"], arrays["source"])
+
+
+def latent_samples(training: TrainingSet, coordinates: Coordinates, held_out: float) -> Samples:
+    """What a denoiser learns from a training set: latent vectors, weights, and which share of them is held out."""
+    x = coordinates.encode(training.positions)
+    mask = held_out_blocks(training.source, held_out)
+    return Samples(*(torch.from_numpy(array) for array in (x, training.weights, mask)))
 
 
 def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:

@@ -13,11 +13,12 @@ from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.pipeline.denoiser import denoising_errors, save_denoiser
-from spacetime_tps.pipeline.potential import CHECKPOINT, make_potential
+from spacetime_tps.pipeline.denoiser import denoising_errors
+from spacetime_tps.pipeline.potential import CHECKPOINT, train_potential
 from spacetime_tps.pipeline.samples import load_training_set
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.requests import open_molecule_run
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import parse_settings, read_yaml
@@ -88,10 +89,10 @@ def train(
     with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
         run = RunContext(settings, molecule, coordinates, output, pool, sequence)
         assert isinstance(settings.denoiser, PotentialSettings)
-        made = make_potential(run, settings.denoiser, training, train_seed)
+        made = train_potential(run, settings.denoiser, training, train_seed)
     x = coordinates.encode(training.positions[made.held_out])
     errors = denoising_errors(run, made.compared, x, training.weights[made.held_out], noise_seed)
-    save_denoiser(run, made.denoiser, file)
+    write_denoiser(run, made.denoiser, file)
     results = {"system": molecule.name, "unit": coordinates.unit, **made.results, "denoising_error": errors}
     file.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     log.info("the denoiser is in %s", file)

@@ -10,7 +10,7 @@ from spacetime_tps.calibration.statistics import (
     sampled_curve,
 )
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.noise_space import FreeRotations, PlainFrame
+from spacetime_tps.denoisers.noise_space import FreeRotations, PlainNoiseSpace
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.family import curve_divergences
 
@@ -29,7 +29,7 @@ def test_denoising_error_of_a_gaussian(log_snr, dimension):
     c, mean, samples = 0.3, np.arange(dimension, dtype=float), 4000
     denoiser = GaussianMixtureDenoiser([1.0], mean[None], c * np.eye(dimension)[None])
     x = mean + np.sqrt(c) * np.random.default_rng(0).normal(size=(samples, dimension))
-    found = denoising_error(denoiser, PlainFrame(dimension), x, np.ones(samples), log_snr, seeded(1))
+    found = denoising_error(denoiser, PlainNoiseSpace(dimension), x, np.ones(samples), log_snr, seeded(1))
     exact = dimension * c / (1 + np.exp(log_snr) * c)
     assert abs(found - exact) < 4 * exact * np.sqrt(2 / (dimension * samples))
 
@@ -40,7 +40,7 @@ def test_no_other_denoiser_has_a_lower_error():
     errors = [
         denoising_error(
             GaussianMixtureDenoiser([1.0], [[shift, 0.0]], scale * np.eye(2)[None]),
-            PlainFrame(2),
+            PlainNoiseSpace(2),
             x,
             np.ones(4000),
             0.0,
@@ -56,9 +56,9 @@ def test_weights_weigh_samples():
     denoiser = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
     x = np.concatenate([np.random.default_rng(4).normal(size=(3000, 1)), np.full((3000, 1), 50.0)])
     weights = np.repeat([7.0, 0.0], 3000)
-    found = denoising_error(denoiser, PlainFrame(1), x, weights, 0.0, seeded(5))
+    found = denoising_error(denoiser, PlainNoiseSpace(1), x, weights, 0.0, seeded(5))
     assert abs(found - 0.5) < 4 * 0.5 * np.sqrt(2 / 3000)
-    half = denoising_error(denoiser, PlainFrame(1), x, np.ones(6000), 0.0, seeded(5))
+    half = denoising_error(denoiser, PlainNoiseSpace(1), x, np.ones(6000), 0.0, seeded(5))
     assert half == pytest.approx(0.5 * 0.5 + 0.5 * (50 / 2) ** 2, rel=0.05)  # x̂ of y ≈ 50 is 25
 
 

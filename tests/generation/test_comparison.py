@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spacetime_tps.denoisers import fit_mixture
-from spacetime_tps.denoisers.noise_space import PlainFrame
+from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.generation.comparison import (
     angles,
@@ -182,9 +182,9 @@ def test_a_rough_model_of_a_surface_is_reweighted_to_its_boltzmann_density(rng):
 
     samples = grid.sample(300, rng)
     mixture, _ = fit_mixture(samples, 12)
-    frame = PlainFrame(2)
-    start = GaussianStates.from_samples(frame, samples, torch.ones(300, dtype=torch.float64))
-    model = Diffusion(frame, mixture, start, (-5.0, 6.5), 40)
+    noise_space = PlainNoiseSpace(2)
+    start = GaussianStates.from_samples(noise_space, samples, torch.ones(300, dtype=torch.float64))
+    model = Diffusion(noise_space, mixture, start, (-5.0, 6.5), 40)
     y = model.probability_flow(1500, torch.Generator().manual_seed(0))
     found = surface.energy(y.numpy())
     weights = reweight(model.log_likelihood(y).numpy(), found)

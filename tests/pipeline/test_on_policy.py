@@ -1,7 +1,5 @@
 """Windows join samples: a tail that the samples miss gets its weight."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,16 @@ from spacetime_tps.pipeline.samples import TrainingSet
 from spacetime_tps.spacetime import Points
 
 SNR = 4.0
-LATENT = SimpleNamespace(encode=lambda positions: positions[:, 0, :1], decode=lambda y: y)  # x of the first atom alone
+
+
+class FirstAtom:
+    """Coordinates of which one is left: x of the first atom."""
+
+    def decode(self, latent: np.ndarray) -> np.ndarray:
+        return latent
+
+    def restraint_energies(self, positions: np.ndarray, centres: np.ndarray, log_snr: np.ndarray) -> np.ndarray:
+        return 0.5 * np.exp(log_snr)[:, None] * (positions[:, 0, 0] - centres) ** 2
 
 
 def windows(
@@ -42,7 +49,7 @@ def test_tail_of_a_gaussian(weighted):
     positions[:, 0, 0] = x
     training = TrainingSet(positions, weights / weights.sum(), np.zeros(2000, dtype=int))
     halves = [windows(centres, rng) for centres in (np.arange(0.5, 2.5, 0.5), np.arange(2.5, 4.5, 0.75))]
-    joined = join(training, halves, LATENT)  # of two rounds
+    joined = join(training, halves, FirstAtom())  # of two rounds
     found = joined.positions[:, 0, 0]
     assert joined.weights[found > 3.5].sum() == pytest.approx(norm.sf(3.5), rel=0.15)
     assert joined.weights @ found == pytest.approx(0, abs=0.1)
