@@ -43,7 +43,7 @@ from spacetime_tps.statistics.mbar import mbar
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing.
+    """How long to measure: windows, frames of each sweep in each, annealed paths each way, repeats of each spacing.
 
     And at which SNR (nm⁻², at the model's temperature) the straight lines are: windows overlap on the softest one.
     """

@@ -115,20 +115,20 @@ def sampled_curve(y: FloatArray, snr: FloatArray, latent: FloatArray, outside: F
     """J of neighbouring windows from frames of the restrained ensembles in them.
 
     J(a, b) = (η_a − η_b)·(μ_a − μ_b) = ⟨u_b − u_a⟩_a − ⟨u_b − u_a⟩_b with u = SNR/2 |x − y|²: the work dissipated by an
-    instantaneous switch forward and one back (Crooks, arXiv 0706.0559). It is linear
-    in what is sampled, so its estimate has no bias. Errors are from the spread over chains; those of energy and length
-    know that neighbouring chords share a window.
+    instantaneous switch forward and one back (Crooks, arXiv 0706.0559). It is linear in what is sampled, so its
+    estimate has no bias. Errors are from the spread over replicas; those of energy and length know that neighbouring
+    chords share a window.
 
     Parameters
     ----------
     y : array, shape (windows, dimension)
     snr : array, shape (windows,)
-    latent : array, shape (windows, chains, frames, dimension)
-    outside : array, shape (windows, chains, frames)
+    latent : array, shape (windows, replicas, frames, dimension)
+    outside : array, shape (windows, replicas, frames)
     """
 
     def works(frames: slice) -> FloatArray:
-        """u_b − u_a of each chord, averaged over each chain of these windows, shape (chords, chains)."""
+        """u_b − u_a of each chord, averaged over each replica of these windows, shape (chords, replicas)."""
         ends = (
             0.5 * snr[end, None, None] * (((latent[frames] - y[end, None, None]) ** 2).sum(-1) + outside[frames])
             for end in (slice(1, None), slice(None, -1))

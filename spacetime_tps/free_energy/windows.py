@@ -20,7 +20,7 @@ from spacetime_tps.free_energy.estimates import (
     difference_of_states,
     profile,
 )
-from spacetime_tps.free_energy.sweeps import ChainTask, read_chain, sample_chain, write_chain
+from spacetime_tps.free_energy.sweeps import SweepTask, read_sweep, sample_sweep, write_sweep
 from spacetime_tps.pipeline.annealing import run_paths, works
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import RunContext
@@ -148,20 +148,20 @@ def frictions(series: Series, own: float) -> FloatArray:
 def sample_series(
     run: RunContext, series: Series, frames: int, seed: np.random.SeedSequence, name: str, folder: Path
 ) -> SeriesFrames:
-    """Dynamics in all ensembles at the run's own temperature, by chains from A to B and from B to A.
+    """Dynamics in all ensembles at the run's own temperature, by sweeps from A to B and from B to A.
 
-    Each chain is written to ``folder`` when it is complete, and one that is there is not run again.
+    Each sweep is written to ``folder`` when it is complete, and one that is there is not run again.
 
     Raises
     ------
     OutputError
-        If a chain's file is damaged.
+        If the file of a sweep is damaged.
     DynamicsError
         If a simulation breaks down.
     """
     intervals = np.maximum(1, np.round(frame_intervals(series) / run.molecule.time_step)).astype(int)
     tasks = [
-        ChainTask(
+        SweepTask(
             positions=run.structure(index % 2),
             centres=series.centres[::direction],
             log_snr=series.log_snr[::direction],
@@ -171,20 +171,20 @@ def sample_series(
             equilibration_steps=(_EQUILIBRATION * intervals[::direction]).tolist(),
             frame_steps=intervals[::direction].tolist(),
             frames=frames,
-            seed=chain_seed,
+            seed=sweep_seed,
         )
-        for index, chain_seed in enumerate(seed.spawn(CHAINS))
+        for index, sweep_seed in enumerate(seed.spawn(CHAINS))
         for direction in (-1 if index % 2 else 1,)
     ]
-    files = [folder / f"chain_{index}.npy" for index in range(CHAINS)]
+    files = [folder / f"sweep_{index}.npy" for index in range(CHAINS)]
     shape = (len(intervals), frames, *tasks[0].positions.shape)
-    chains = {index: read_chain(file, shape) for index, file in enumerate(files) if file.is_file()}
-    left = [index for index in range(CHAINS) if index not in chains]
-    sampled = run.pool.map(sample_chain, [tasks[index] for index in left])
-    for index, chain in zip(left, track(sampled, name, len(left)), strict=True):
-        write_chain(files[index], chain)
-        chains[index] = chain
-    positions = np.array([chains[index] for index in range(CHAINS)])
+    sweeps = {index: read_sweep(file, shape) for index, file in enumerate(files) if file.is_file()}
+    left = [index for index in range(CHAINS) if index not in sweeps]
+    sampled = run.pool.map(sample_sweep, [tasks[index] for index in left])
+    for index, sweep in zip(left, track(sampled, name, len(left)), strict=True):
+        write_sweep(files[index], sweep)
+        sweeps[index] = sweep
+    positions = np.array([sweeps[index] for index in range(CHAINS)])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
 
@@ -200,9 +200,9 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     DynamicsError
         If hardly any frame of a free ensemble is in its state.
     """
-    chains, ensembles, count = frames.positions.shape[:3]
+    sweeps, ensembles, count = frames.positions.shape[:3]
     flat = frames.positions.reshape(-1, *frames.positions.shape[3:])
-    chain, ensemble, _ = (index.ravel() for index in np.indices((chains, ensembles, count)))
+    sweep, ensemble, _ = (index.ravel() for index in np.indices((sweeps, ensembles, count)))
     states = state_indices(run.molecule.states, flat)
     keep = np.ones(len(flat), dtype=bool)
     bias = run.coordinates.restraint_energies(flat, series.centres, series.log_snr)
@@ -223,7 +223,7 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     kept: list[np.ndarray] = []
     inefficiencies = []
     for place in range(ensembles):
-        members = [np.flatnonzero(keep & (ensemble == place) & (chain == index)) for index in range(chains)]
+        members = [np.flatnonzero(keep & (ensemble == place) & (sweep == index)) for index in range(sweeps)]
         neighbour = int(np.clip(place, 1, ensembles - 2))  # the states themselves see no restraint
         chosen, inefficiency = uncorrelated([bias[neighbour, frames] for frames in members])
         kept.extend(frames[picked] for frames, picked in zip(members, chosen, strict=True))
@@ -233,7 +233,7 @@ def reduced(run: RunContext, series: Series, frames: SeriesFrames) -> tuple[Samp
     means = np.array([run.coordinates.encode(np.concatenate(window)).mean(axis=0) for window in on_curve])
     latent = run.coordinates.encode(flat[order])
     cells = cdist(means, latent, "sqeuclidean").argmin(axis=0)
-    return Sampled(bias[:, order], ensemble[order], chain[order]), cells, np.array(inefficiencies)
+    return Sampled(bias[:, order], ensemble[order], sweep[order]), cells, np.array(inefficiencies)
 
 
 def window_estimate(
@@ -244,7 +244,7 @@ def window_estimate(
     Returns
     -------
     estimate : dict
-        ``value`` in kJ/mol, ``error`` (of chains by bootstrap), ``asymptotic_error`` and more.
+        ``value`` in kJ/mol, ``error`` (of sweeps by bootstrap), ``asymptotic_error`` and more.
     ends : dict
         ``value`` and ``error`` of what annealing between the curve's ends lacks, in kJ/mol.
     overlap : array, shape (ensembles, ensembles)
@@ -305,7 +305,7 @@ def window_estimate(
 
 
 def equilibrium_ends(series: Series, frames: SeriesFrames) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Positions (atoms, 3) under the restraint at the curve's two ends, a quarter of a chain apart."""
+    """Positions (atoms, 3) under the restraint at the curve's two ends, a quarter of a sweep's frames apart."""
     every = max(1, frames.positions.shape[2] // 4)
     ends = (series.curve.start, series.curve.stop - 1)
     a, b = (list(np.concatenate(frames.positions[:, end, every - 1 :: every].swapaxes(0, 1))) for end in ends)

@@ -89,17 +89,17 @@ def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordi
     kept = _evenly_by_weight(training.weights)
     positions, counts = [training.positions[kept]], [len(kept)]
     for windows, points in rounds:
-        chains, frames = windows.positions.shape[1:3]
+        replicas, frames = windows.positions.shape[1:3]
         positions.append(windows.positions.reshape(-1, *windows.positions.shape[3:]))
-        counts += [chains * frames] * len(points)
+        counts += [replicas * frames] * len(points)
     together = np.concatenate(positions)
     bias = [np.zeros((1, len(together)))]
     for _, at in rounds:
         centres = coordinates.decode(at.y.numpy())
         bias.append(coordinates.restraint_energies(together, centres, at.log_snr.numpy()))
     weights = mbar_weights(np.concatenate(bias), np.array(counts))
-    chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
-    new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)
+    replicas = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
+    new = training.source.max() + 1 + np.arange(replicas).repeat((len(together) - len(kept)) // replicas)
     return TrainingSet(together, weights, np.concatenate([training.source[kept], new]))
 
 

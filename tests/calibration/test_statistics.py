@@ -102,7 +102,7 @@ def test_what_lies_outside_the_latent_space_counts():
     assert part["variance_md"] - whole["variance_md"] == pytest.approx((x[:, 2] ** 2).mean() - outside, rel=1e-9)
 
 
-DIMENSION, CHAINS, FRAMES, REPEATS = 4, 8, 25, 300
+DIMENSION, REPLICAS, FRAMES, REPEATS = 4, 8, 25, 300
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +123,13 @@ def exact(windows) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def estimates(windows):
-    """300 of them, each from eight chains of 25 frames in every window, drawn from the posteriors themselves.
+    """300 of them, each from eight replicas of 25 frames in every window, drawn from the posteriors themselves.
 
     In the latent space these are N(y SNR s², s² I) with s² = 1/(1 + SNR); outside, N(0, I/SNR).
     """
     rng = np.random.default_rng(10)
     y, snr = windows.y.numpy(), windows.snr.numpy()
-    shape = (len(y), CHAINS, FRAMES)
+    shape = (len(y), REPLICAS, FRAMES)
     found = []
     for _ in range(REPEATS):
         noise = rng.normal(size=(*shape, DIMENSION)) / np.sqrt(1 + snr)[:, None, None, None]
@@ -171,6 +171,6 @@ def test_errors_of_sampled_divergences_too(estimates):
 
 def test_identical_windows_are_no_distance_apart(windows):
     y, snr = (np.repeat(array[:1].numpy(), 3, axis=0) for array in (windows.y, windows.snr))
-    latent = np.random.default_rng(11).normal(size=(3, CHAINS, 5, DIMENSION))
-    found = sampled_curve(y, snr, latent, np.ones((3, CHAINS, 5)))
+    latent = np.random.default_rng(11).normal(size=(3, REPLICAS, 5, DIMENSION))
+    found = sampled_curve(y, snr, latent, np.ones((3, REPLICAS, 5)))
     assert (found.energy, found.length, found.energy_error, found.length_error) == (0, 0, 0, 0)

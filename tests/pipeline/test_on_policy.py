@@ -24,10 +24,13 @@ class FirstAtom:
 
 
 def windows(
-    centres: np.ndarray, rng: np.random.Generator, chains: int = 8, frames: int = 200
+    centres: np.ndarray, rng: np.random.Generator, replicas: int = 8, frames: int = 200
 ) -> tuple[Windows, Points]:
     """Draws of N(0, 1) under restraints: N(y SNR/(1 + SNR), 1/(1 + SNR))."""
-    x = rng.normal(size=(len(centres), 8, 200)) / np.sqrt(1 + SNR) + (centres * SNR / (1 + SNR))[:, None, None]
+    x = (
+        rng.normal(size=(len(centres), replicas, frames)) / np.sqrt(1 + SNR)
+        + (centres * SNR / (1 + SNR))[:, None, None]
+    )
     positions = np.zeros((*x.shape, 1, 3))
     positions[..., 0, 0] = x
     points = Points(torch.from_numpy(centres[:, None]), torch.full((len(centres),), np.log(SNR), dtype=torch.float64))
@@ -38,7 +41,7 @@ def windows(
 def test_tail_of_a_gaussian(weighted):
     """P(x > 3.5) = 2.3e-4: of 1,000 samples 0.2 are there; windows up to y = 4 know it.
 
-    A chain of seven overlapping windows, 1,600 draws each, knows it to a few per cent; 15 % are four standard errors.
+    A row of seven overlapping windows, 1,600 draws each, knows it to a few per cent; 15 % are four standard errors.
     Samples of N(0, 1.5²) with their weights in N(0, 1) serve as well.
     """
     rng = np.random.default_rng(0)
