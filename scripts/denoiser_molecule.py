@@ -36,17 +36,18 @@ from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import SpacetimeError
-from spacetime_tps.generation import comparison as ensembles
 from spacetime_tps.pipeline.annealed_paths import make_paths
-from spacetime_tps.pipeline.denoiser import load_denoiser
 from spacetime_tps.pipeline.geodesics import REPORTED, endpoints, network_constraints, save_geodesic
-from spacetime_tps.pipeline.mixtures import fit_mixtures
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks, load_training_set
-from spacetime_tps.runs.context import RunContext, make_coordinates, make_frame, report_path
+from spacetime_tps.pipeline.samples import TrainingSet, load_training_set
+from spacetime_tps.runs.context import RunContext, make_coordinates, report_path
+from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings, merge, read_yaml
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import solve_geodesic
+from spacetime_tps.statistics.blocks import held_out_blocks
+from spacetime_tps.statistics.correlation import kish_size
+from spacetime_tps.training.mixtures import fit_mixtures
 
 SYSTEM = "alanine_dipeptide"
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -138,7 +139,7 @@ def section(name: str, output: Path, seed: int, override: dict[str, Any], effort
         "seed": seed,
         "samples": len(training.weights),
         "effective_samples": training.effective_size,
-        "effective_held_out_samples": ensembles.effective_size(weights),
+        "effective_held_out_samples": kish_size(weights),
         "effort": asdict(effort),
         "denoisers": rows,
     }
@@ -195,7 +196,7 @@ def measure(name: str, folder: Path, seed: int, effort: Effort) -> dict[str, Any
             denoiser, row = two_heads(context, x[~held_out], training, held_out, effort)
         else:
             denoiser = unseen(context, x[~held_out], training, held_out, row)
-        row["errors"] = denoising_errors(make_frame(context.coordinates), denoiser, x[held_out], seed, effort.noise)
+        row["errors"] = denoising_errors(context.coordinates.noise_space(), denoiser, x[held_out], seed, effort.noise)
         row["generation"] = {}
         for sampler in STEPS:
             try:
@@ -212,11 +213,13 @@ def unseen(
     """The run's denoiser, had it not seen the held-out samples: no network has, a mixture is fitted anew."""
     settings = run.settings.denoiser
     if isinstance(settings, PotentialSettings):
-        return load_denoiser(run)
+        return read_denoiser(run.output, run.molecule, run.coordinates)
     size = row["components"] // settings.fits
     used = TrainingSet(kept.numpy(), training.weights[~held_out], training.source[~held_out])
     used = used.thinned(round(settings.max_frames * (1 - settings.held_out)))
-    (mixture,) = fit_mixtures(run, settings, used.positions, used.weights, [size], run.seed)
+    (mixture,) = fit_mixtures(
+        run.coordinates.mixture, settings, used.positions, used.weights, [size], run.seed, run.pool
+    )
     return mixture
 
 
@@ -224,15 +227,15 @@ def two_heads(
     run: RunContext, kept: torch.Tensor, training: TrainingSet, held_out: np.ndarray, effort: Effort
 ) -> tuple[Denoiser, dict[str, Any]]:
     """Two heads trained on the samples not held out, and what their low-variance geodesic and its paths are like."""
-    settings, frame = run.settings.geodesics, make_frame(run.coordinates)
+    settings, noise_space = run.settings.geodesics, run.coordinates.noise_space()
     low, high = (math.log(snr) for snr in settings.snr_bounds)
     assert isinstance(run.settings.denoiser, PotentialSettings)
     begun = time.perf_counter()
     weights = torch.from_numpy(training.weights[~held_out])
     seed = int(run.seed.generate_state(1)[0])
-    denoiser = train_two_heads(kept, weights, frame, (low, high + 2), run.settings.denoiser, seed)
+    denoiser = train_two_heads(kept, weights, noise_space, (low, high + 2), run.settings.denoiser, seed)
     row: dict[str, Any] = {"training_seconds": time.perf_counter() - begun, "geodesics": {}}
-    bound, shell = network_constraints(frame, settings)
+    bound, shell = network_constraints(noise_space, settings)
     problems = {"unconstrained": (shell,), "low_variance": (bound, shell)}
     for name, constraints in problems.items():
         try:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from spacetime_tps.committor.figure import BINS
 from spacetime_tps.committor.job import committors
-from spacetime_tps.committor.statistics import BINS
 
 
 @dataclass(frozen=True)

@@ -34,16 +34,12 @@ from spacetime_tps.dynamics.workers import (
     seeded_context,
 )
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, Path, lost_move, try_move
-from spacetime_tps.path_ensemble.statistics import (
-    Comparison,
-    compare,
-    crossing,
-    reactive_segments,
-    statistical_inefficiency,
-)
+from spacetime_tps.path_ensemble.statistics import crossing, reactive_segments
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.comparison import DistributionTest, compare_distributions
+from spacetime_tps.statistics.correlation import statistical_inefficiency
 
 KINDS: tuple[MoveKind, ...] = ("one_way", "two_way")
 TEMPERATURE = 300.0  # of the model potential, K
@@ -287,7 +283,7 @@ def judge(case: Case, direct: Direct, sampled: Sampled, discard: int) -> dict[st
     row: dict[str, Any] = {}
     for column, (name, chains) in enumerate((("duration", sampled.durations), ("crossing", sampled.crossings))):
         chains = list(chains[:, discard:])
-        test: Comparison = compare(chains, [walker[:, column] for walker in by_walker])
+        test: DistributionTest = compare_distributions(chains, [walker[:, column] for walker in by_walker])
         row[name] = dataclasses.asdict(test) | {"inefficiency": statistical_inefficiency(chains)}
     return row
 

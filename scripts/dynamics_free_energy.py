@@ -21,7 +21,7 @@ from spacetime_tps import free_energies
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.free_energy.estimates import check_overlap, mbar
+from spacetime_tps.free_energy.estimates import check_overlap
 from spacetime_tps.free_energy.windows import (
     annealing_estimate,
     equilibrium_ends,
@@ -38,11 +38,12 @@ from spacetime_tps.runs.context import RunContext
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import ReplicaExchangeSettings, RunSettings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.statistics.mbar import mbar
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: windows, frames of each chain in each, annealed paths each way, repeats of each spacing.
+    """How long to measure: windows, frames of each sweep in each, annealed paths each way, repeats of each spacing.
 
     And at which SNR (nm⁻², at the model's temperature) the straight lines are: windows overlap on the softest one.
     """

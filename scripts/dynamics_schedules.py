@@ -20,16 +20,16 @@ import torch
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.free_energy.estimates import bar
 from spacetime_tps.free_energy.windows import stiffened
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.annealing import annealing_steps, measure_paths, run_paths, works
 from spacetime_tps.pipeline.geodesics import load_geodesic
-from spacetime_tps.pipeline.metrics import mean_sd
 from spacetime_tps.pipeline.schedules import Kind, make_schedule
 from spacetime_tps.runs.context import RunContext, make_coordinates
 from spacetime_tps.runs.requests import open_molecule_run
 from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.statistics.intervals import mean_sd
+from spacetime_tps.statistics.mbar import bar
 
 KINDS: tuple[Kind, ...] = ("uniform", "arc_length", "friction")
 

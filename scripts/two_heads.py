@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spacetime_tps.denoisers import Moments
-from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.denoisers.perceptron import LEVELS
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.settings.denoiser import PotentialSettings
@@ -115,7 +115,7 @@ class TwoHeads(nn.Module):
 def train_two_heads(
     x: Tensor,
     weights: Tensor,
-    frame: Frame,
+    noise_space: NoiseSpace,
     log_snr_range: tuple[float, float],
     settings: PotentialSettings,
     seed: int,
@@ -126,7 +126,7 @@ def train_two_heads(
     ----------
     x : tensor, shape (samples, dimension)
     weights : tensor, shape (samples,)
-    frame : Frame
+    noise_space : NoiseSpace
         That noise is added in.
     log_snr_range : tuple of float
     settings : PotentialSettings
@@ -134,7 +134,7 @@ def train_two_heads(
     seed : int
     """
     generator = torch.Generator().manual_seed(seed)
-    free, directions = frame.degrees - frame.dimension, principal_directions(x, weights)
+    free, directions = noise_space.degrees - noise_space.dimension, principal_directions(x, weights)
     network = TwoHeads(directions, free, log_snr_range, settings.width, settings.depth, generator).float()
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -143,7 +143,7 @@ def train_two_heads(
     for _ in range(settings.steps):
         index = torch.multinomial(weights, settings.batch, replacement=True, generator=generator)
         log_snr = low + (high - low) * torch.rand(settings.batch, generator=generator, dtype=torch.float64)
-        y, target, square = frame.noisy(x[index], log_snr, generator)
+        y, target, square = noise_space.noisy(x[index], log_snr, generator)
         outside = square - ((target - y) ** 2).sum(1)
         y, log_snr, target, outside = (tensor.float() for tensor in (y, log_snr, target, outside))
         mean, variance = network(y, log_snr)

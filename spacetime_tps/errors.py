@@ -29,5 +29,9 @@ class DynamicsError(SpacetimeError, RuntimeError):
     """A simulation failed."""
 
 
+class StatisticsError(SpacetimeError, ValueError):
+    """A statistic cannot be computed from what was sampled."""
+
+
 class OutputError(SpacetimeError, RuntimeError):
     """An output directory cannot be used as asked."""

@@ -23,6 +23,7 @@ from spacetime_tps.runs.layout import BEGINNING
 from spacetime_tps.settings.files import load_settings, merge, open_run, parse_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.mbar import Sampled
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -208,3 +209,22 @@ def run(tmp_path, monkeypatch) -> Iterator[Run]:
     monkeypatch.setattr(workers, "_engine", Engine.for_system(made.molecule, made.coordinates.atoms))
     with made.working(WorkerHere()):
         yield made
+
+
+@pytest.fixture(scope="session")
+def harmonic_series() -> Callable[..., tuple[Sampled, np.ndarray]]:
+    """Frames of ensembles in one dimension whose free energies are known exactly."""
+
+    def series(frames: int, seed: int, replicas: int = 4, offsets: float = 0.0) -> tuple[Sampled, np.ndarray]:
+        """Frames of exp(−x²/2 − b_k), b_k = s_k (x − y_k)²/2 in one dimension, and the exact free energies."""
+        y, s = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0]), np.array([9.0, 5.0, 4.0, 3.0, 5.0, 9.0])
+        rng = np.random.default_rng(seed)
+        moved = offsets * rng.normal(size=replicas)[:, None, None]  # replicas that have not come to equilibrium
+        x = y * s / (1 + s) + (rng.normal(size=(replicas, frames, len(y))) + moved) / np.sqrt(1 + s)
+        ensemble = np.repeat(np.arange(len(y)), replicas * frames)
+        replica = np.tile(np.repeat(np.arange(replicas), frames), len(y))
+        flat = x.transpose(2, 0, 1).ravel()
+        exact = 0.5 * np.log(1 + s) + 0.5 * s * y**2 / (1 + s)
+        return Sampled(0.5 * s[:, None] * (flat - y[:, None]) ** 2, ensemble, replica), exact - exact[0]
+
+    return series

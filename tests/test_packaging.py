@@ -106,6 +106,12 @@ def test_geometry_and_denoisers_know_no_molecules():
     assert not loaded & {"openmm", "mdtraj", "MDAnalysis"}
 
 
+def test_statistics_know_no_molecules():
+    loaded = imported_by("spacetime_tps/statistics")
+    assert "scipy" in loaded
+    assert not loaded & {"openmm", "mdtraj", "MDAnalysis", "torch", "pydantic"}
+
+
 def test_dynamics_know_no_denoiser():
     loaded = imported_by("spacetime_tps/dynamics")
     assert not loaded & {"torch", "spacetime_tps.denoisers", "spacetime_tps.spacetime"}

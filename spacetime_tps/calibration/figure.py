@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from spacetime_tps.coordinates.states import FloatArray
-from spacetime_tps.pipeline.figures import DPI
+from spacetime_tps.drawing import DPI
 
 
 def calibration_figure(path: Path, results: Mapping[str, Any]) -> None:

@@ -10,16 +10,15 @@ import numpy as np
 import torch
 
 from spacetime_tps.calibration.figure import calibration_figure
-from spacetime_tps.calibration.statistics import SampledCurve, compare_moments, halves_score, sampled_curve
+from spacetime_tps.calibration.statistics import SampledCurve, compare_moments, sampled_curve
 from spacetime_tps.calibration.windows import CHAINS, sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
+from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.pipeline.denoiser import laboratory_denoiser, load_denoiser
-from spacetime_tps.pipeline.samples import held_out_blocks
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import make_frame
+from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import CALIBRATION
 from spacetime_tps.runs.read import (
@@ -29,10 +28,15 @@ from spacetime_tps.runs.read import (
     need_geodesic,
     read_training_set,
 )
-from spacetime_tps.runs.requests import begun_folder, check_options, working_on
+from spacetime_tps.runs.requests import (
+    begun_folder,
+    check_options,
+    working_on,
+)
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.statistics.blocks import halves_score, held_out_blocks
 from spacetime_tps.writing import write_json, write_table
 
 MARGIN = 0.5
@@ -94,7 +98,8 @@ def calibrate(
     torch.set_num_threads(1)
     request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
     with working_on(run, CALIBRATION, request, False, overwrite) as folder, run.workers(workers):
-        denoiser, training = laboratory_denoiser(load_denoiser(run)), read_training_set(run)
+        denoiser = laboratory_denoiser(read_denoiser(run), run.coordinates.noise_space())
+        training = read_training_set(run)
         point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
         at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
         along, spent_on_curve = compare_curve(run, denoiser, training, stored, curve, windows, frames, curve_seed)
@@ -141,7 +146,7 @@ def compare_points(
     x = torch.from_numpy(run.coordinates.encode(training.positions[picked]))
     generator = torch.Generator().manual_seed(int(noise_seed.generate_state(1)[0]))
     log_snr = torch.linspace(*_log_snr_range(run, denoiser), count, dtype=torch.float64)
-    y, _, _ = make_frame(run.coordinates).noisy(x, log_snr, generator)
+    y, _, _ = run.coordinates.noise_space().noisy(x, log_snr, generator)
     points = Points(y, log_snr)
     with torch.no_grad():
         moments = moments_at(denoiser, points, "calibration")
@@ -193,8 +198,8 @@ def compare_curve(
         by_model = curve_divergences(points, moments_at(denoiser, points, "calibration")).numpy()
     windows = sample_windows(run, points, training, frames, seed, f"windows, {name}")
     latent, outside = windows.project(run.coordinates)
-    frame = make_frame(run.coordinates)
-    turned = (frame.latent(frame.ambient(points.y)) - points.y).norm(dim=1) > 1e-6 * points.y.norm(dim=1)
+    noise_space = run.coordinates.noise_space()
+    turned = (noise_space.latent(noise_space.ambient(points.y)) - points.y).norm(dim=1) > 1e-6 * points.y.norm(dim=1)
     if turned.any():
         log.warning(
             "%s: at %d of %d windows y is not superposed on the template as it lies: dynamics turns the molecule there",

@@ -9,12 +9,14 @@ import torch
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.base import Denoiser
-from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.denoisers.noise_space import NoiseSpace
+from spacetime_tps.statistics.blocks import BLOCKS, block_mean
+from spacetime_tps.statistics.intervals import standard_error
 
 
 def denoising_error(
     denoiser: Denoiser,
-    frame: Frame,
+    noise_space: NoiseSpace,
     samples: FloatArray,
     weights: FloatArray,
     log_snr: float,
@@ -26,7 +28,7 @@ def denoising_error(
     Parameters
     ----------
     denoiser : Denoiser
-    frame : Frame
+    noise_space : NoiseSpace
         That noise is added in.
     samples : array, shape (n, dimension)
         Held out from the fit.
@@ -38,17 +40,11 @@ def denoising_error(
     """
     x = torch.from_numpy(np.repeat(samples, repeats, axis=0))
     levels = torch.full((len(x),), log_snr, dtype=torch.float64)
-    y, target, _ = frame.noisy(x, levels, generator)
+    y, target, _ = noise_space.noisy(x, levels, generator)
     with torch.no_grad():
         mean = denoiser.moments(y, levels).mean
     errors = ((mean - target) ** 2).sum(1).numpy()
     return float(np.average(errors, weights=np.repeat(weights, repeats)))
-
-
-def block_mean(values: FloatArray, blocks: int = 10) -> tuple[FloatArray, FloatArray]:
-    """Mean over frames (first axis) of a correlated series and its standard error from block averages."""
-    means = np.array([block.mean(axis=0) for block in np.array_split(values, blocks)])
-    return means.mean(axis=0), means.std(axis=0, ddof=1) / np.sqrt(blocks)
 
 
 def compare_moments(
@@ -57,7 +53,7 @@ def compare_moments(
     y: FloatArray,
     sampled: FloatArray,
     outside: FloatArray | float = 0.0,
-    blocks: int = 10,
+    blocks: int = BLOCKS,
 ) -> dict[str, float]:
     """Model's moments at a spacetime point beside those of restrained dynamics there.
 
@@ -119,20 +115,20 @@ def sampled_curve(y: FloatArray, snr: FloatArray, latent: FloatArray, outside: F
     """J of neighbouring windows from frames of the restrained ensembles in them.
 
     J(a, b) = (η_a − η_b)·(μ_a − μ_b) = ⟨u_b − u_a⟩_a − ⟨u_b − u_a⟩_b with u = SNR/2 |x − y|²: the work dissipated by an
-    instantaneous switch forward and one back (Crooks, arXiv 0706.0559). It is linear
-    in what is sampled, so its estimate has no bias. Errors are from the spread over chains; those of energy and length
-    know that neighbouring chords share a window.
+    instantaneous switch forward and one back (Crooks, arXiv 0706.0559). It is linear in what is sampled, so its
+    estimate has no bias. Errors are from the spread over replicas; those of energy and length know that neighbouring
+    chords share a window.
 
     Parameters
     ----------
     y : array, shape (windows, dimension)
     snr : array, shape (windows,)
-    latent : array, shape (windows, chains, frames, dimension)
-    outside : array, shape (windows, chains, frames)
+    latent : array, shape (windows, replicas, frames, dimension)
+    outside : array, shape (windows, replicas, frames)
     """
 
     def works(frames: slice) -> FloatArray:
-        """u_b − u_a of each chord, averaged over each chain of these windows, shape (chords, chains)."""
+        """u_b − u_a of each chord, averaged over each replica of these windows, shape (chords, replicas)."""
         ends = (
             0.5 * snr[end, None, None] * (((latent[frames] - y[end, None, None]) ** 2).sum(-1) + outside[frames])
             for end in (slice(1, None), slice(None, -1))
@@ -148,33 +144,14 @@ def sampled_curve(y: FloatArray, snr: FloatArray, latent: FloatArray, outside: F
         by_window = np.zeros((len(y), ahead.shape[1]))
         by_window[:-1] += slope[:, None] * ahead
         by_window[1:] -= slope[:, None] * behind
-        return float(np.sqrt((_standard_error(by_window) ** 2).sum()))
+        return float(np.sqrt((standard_error(by_window) ** 2).sum()))
 
     chords = len(divergences)
     return SampledCurve(
         divergences=divergences,
-        errors=np.hypot(_standard_error(ahead), _standard_error(behind)),
+        errors=np.hypot(standard_error(ahead), standard_error(behind)),
         energy=float(0.5 * chords * divergences.sum()),
         energy_error=error(np.full(chords, 0.5 * chords)),
         length=float(root.sum()),
         length_error=error(np.divide(0.5, root, out=np.zeros(chords), where=root > 0)),
     )
-
-
-def halves_score(values: FloatArray) -> FloatArray:
-    """How much the second halves of chains differ from the first, in standard errors over chains.
-
-    Of Student's distribution with chains − 1 degrees of freedom if the chains were in equilibrium from the start.
-
-    Parameters
-    ----------
-    values : array, shape (..., chains, frames)
-    """
-    half = values.shape[-1] // 2
-    change = values[..., -half:].mean(axis=-1) - values[..., :half].mean(axis=-1)
-    return np.asarray(change.mean(axis=-1) / _standard_error(change))
-
-
-def _standard_error(chains: FloatArray) -> FloatArray:
-    """Of the mean over the last axis."""
-    return np.asarray(chains.std(axis=-1, ddof=1) / np.sqrt(chains.shape[-1]))

@@ -179,7 +179,7 @@ def free_energy(
     run: Annotated[Path, typer.Argument(help="Directory of a run that has its geodesics.")],
     curve: Annotated[str, typer.Option(help="Name of the geodesic.")] = "low_variance",
     windows: Annotated[int, typer.Option(help="Restrained windows on the curve.")] = 48,
-    frames: Annotated[int, typer.Option(help="Frames of each of the eight chains in a window.")] = 200,
+    frames: Annotated[int, typer.Option(help="Frames of each of the eight sweeps in a window.")] = 200,
     paths: Annotated[int, typer.Option(help="Annealed paths along the curve, each way.")] = 32,
     seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
@@ -191,7 +191,7 @@ def free_energy(
     from spacetime_tps.free_energy.job import free_energies
 
     console = Console()
-    with _errors_told(console, f"interrupted; finished chains are kept, go on with --resume (in {run})"):
+    with _errors_told(console, f"interrupted; finished sweeps are kept, go on with --resume (in {run})"):
         results = free_energies(
             run,
             curve=curve,

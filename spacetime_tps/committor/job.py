@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 
 from spacetime_tps.committor.candidates import OWN, ChosenFrames, choose_frames, predicted_committors
+from spacetime_tps.committor.figure import committor_figure
 from spacetime_tps.committor.shots import commit, lost_commitment
-from spacetime_tps.committor.statistics import (
-    CONFIDENCE,
-    HistogramTest,
-    committor_figure,
-    histogram_test,
-    wilson_interval,
-)
+from spacetime_tps.committor.statistics import HistogramTest, histogram_test
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
@@ -33,6 +28,7 @@ from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.requests import begun_folder, check_options, remove, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
+from spacetime_tps.statistics.intervals import CONFIDENCE, wilson_interval
 from spacetime_tps.writing import write_json, write_table
 
 JOURNAL = "shots.jsonl"

@@ -1,43 +1,16 @@
-"""Committors from counted outcomes: binomial intervals, and how sharply frames are committed alike."""
+"""The histogram test: how sharply frames are committed alike, without the noise of counting shots."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta
 
 from spacetime_tps.coordinates.states import FloatArray
-from spacetime_tps.pipeline.figures import DPI
 
-CONFIDENCE = 0.95
-"""Of every interval."""
 RESAMPLES = 2000
-BINS = 11  # odd: no edge at one half
-
-
-def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Wilson's score interval of a binomial probability, at :data:`CONFIDENCE`.
-
-    Its mean coverage is close to nominal for any number of trials, that of an exact interval is above (Wilson,
-    J. Am. Stat. Assoc. 22, 209 (1927); Agresti & Coull, Am. Stat. 52, 119 (1998)). Without trials it is [0, 1].
-
-    Parameters
-    ----------
-    successes, trials : array_like of int, shape (frames,)
-
-    Returns
-    -------
-    low, high : array, shape (frames,)
-    """
-    k, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    z2 = float(norm.ppf(0.5 + CONFIDENCE / 2)) ** 2
-    centre = (k + z2 / 2) / (n + z2)
-    half = np.sqrt(z2 * (np.where(n > 0, k * (n - k) / np.maximum(n, 1), 0.0) + z2 / 4)) / (n + z2)
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -116,50 +89,3 @@ def intrinsic_density(test: HistogramTest, p: FloatArray) -> FloatArray | None:
         return None
     size = largest / test.variance - 1
     return np.asarray(beta.pdf(p, test.mean * size, (1 - test.mean) * size))
-
-
-def committor_figure(
-    path: Path, reached_b: FloatArray, shots: FloatArray, test: HistogramTest | None, title: str
-) -> None:
-    """Histogram of measured p_B, what frames all at p_B = 0.5 would give, and the intrinsic density.
-
-    Parameters
-    ----------
-    path : Path
-        PNG file.
-    reached_b, shots : array, shape (frames,)
-        Decided shots; at least one each.
-    test : HistogramTest or None
-        Of these frames, if they are enough for one.
-    title : str
-    """
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    edges = np.linspace(0, 1, BINS + 1)
-    axes.hist(reached_b / shots, edges.tolist(), density=True, color="tab:blue", alpha=0.45, label="measured")
-    perfect = np.mean(
-        [
-            np.histogram(np.arange(n + 1) / n, edges, weights=binom.pmf(np.arange(n + 1), n, 0.5))[0]
-            for n in shots.astype(int)
-        ],
-        axis=0,
-    )
-    axes.stairs(perfect * BINS, edges, color="black", linestyle="--", label="all at 0.5, these shots")
-    if test is not None:
-        p = np.linspace(0, 1, 401)[1:-1]
-        density = intrinsic_density(test, p)
-        if density is not None:
-            axes.plot(
-                p,
-                density,
-                color="tab:red",
-                label=f"counting noise taken out: {test.mean:.2f} ± {test.standard_deviation:.2f}",
-            )
-    axes.axvline(0.5, color="tab:gray", linewidth=1)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
-    axes.set_xlabel("committor p_B by shots")
-    axes.set_ylabel("density of frames")
-    axes.set_title(title)
-    axes.legend(loc="upper left")
-    figure.savefig(path, dpi=DPI)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+
+if TYPE_CHECKING:  # workers do without torch
+    from spacetime_tps.denoisers.noise_space import NoiseSpace
+    from spacetime_tps.training.mixtures import MixtureKind
 
 Dihedral = tuple[int, int, int, int]
 Restrained = tuple[int, ...] | tuple[Dihedral, ...]
@@ -25,6 +29,16 @@ class Coordinates(Protocol):
     @property
     def atoms(self) -> Restrained:
         """Atoms or dihedrals that the latent vector is made of and the restraint acts on."""
+        ...
+
+    @property
+    def positioned(self) -> tuple[int, ...] | None:
+        """Atoms whose positions the centres are, in their order; None if centres are not positions."""
+        ...
+
+    @property
+    def mixture(self) -> MixtureKind:
+        """The kind of mixture that fits the density of latent vectors."""
         ...
 
     @property
@@ -79,6 +93,23 @@ class Coordinates(Protocol):
         ----------
         centres : array, shape (points, restrained, 3 or 2)
         log_snr : array, shape (points,)
+        """
+        ...
+
+    def noise_space(self) -> NoiseSpace:
+        """Where noise is added to latent vectors."""
+        ...
+
+    def restraint_energies(self, positions: FloatArray, centres: FloatArray, log_snr: FloatArray) -> FloatArray:
+        """Reduced energies (points, frames), in kT, of restraints on frames however these lie.
+
+        Parameters
+        ----------
+        positions : array, shape (frames, all atoms, 3)
+            nm.
+        centres : array, shape (points, restrained, 3 or 2)
+        log_snr : array, shape (points,)
+            Where it is −∞ there is no restraint, and the energy is 0.
         """
         ...
 

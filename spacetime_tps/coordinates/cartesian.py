@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.coordinates.rotations import restraint_energies
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.errors import MoleculeError, TrajectoryError
+
+if TYPE_CHECKING:  # workers do without torch
+    from spacetime_tps.denoisers.noise_space import NoiseSpace
+    from spacetime_tps.training.mixtures import MixtureKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +56,18 @@ class CartesianCoordinates:
                 "select at least three atoms that do not"
             )
         return cls(tuple(int(atom) for atom in atoms), template)
+
+    @property
+    def positioned(self) -> tuple[int, ...]:
+        """The chosen atoms."""
+        return self.atoms
+
+    @property
+    def mixture(self) -> MixtureKind:
+        """Gaussian mixtures."""
+        from spacetime_tps.training.mixtures import GAUSSIAN
+
+        return GAUSSIAN
 
     @property
     def dimension(self) -> int:
@@ -121,6 +139,18 @@ class CartesianCoordinates:
     def canonical(self, centres: FloatArray, log_snr: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Themselves: no two spacetime points have the same denoising distribution."""
         return centres, log_snr
+
+    def noise_space(self) -> NoiseSpace:
+        """Centred positions in the laboratory, in which the molecule turns."""
+        import torch
+
+        from spacetime_tps.denoisers.noise_space import RigidNoiseSpace
+
+        return RigidNoiseSpace(torch.from_numpy(self.basis), torch.from_numpy(self.template))
+
+    def restraint_energies(self, positions: FloatArray, centres: FloatArray, log_snr: FloatArray) -> FloatArray:
+        """Reduced energies (points, frames), in kT: those of molecules that turn and move freely; see `Coordinates`."""
+        return restraint_energies(np.asarray(positions, dtype=float)[:, list(self.atoms)], centres, log_snr)
 
     def knows(self, variable: CollectiveVariable) -> bool:
         """Whether all atoms of a collective variable are among the chosen ones."""

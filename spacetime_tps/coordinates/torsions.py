@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import mdtraj
 import numpy as np
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from spacetime_tps.coordinates.base import Dihedral
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.errors import ConfigError, MoleculeError, TrajectoryError
+
+if TYPE_CHECKING:  # workers do without torch
+    from spacetime_tps.denoisers.noise_space import NoiseSpace
+    from spacetime_tps.training.mixtures import MixtureKind
 
 
 def indices_omega(topology: mdtraj.Topology) -> NDArray[np.intp]:
@@ -95,6 +100,18 @@ class TorsionCoordinates:
         return cls(names, atoms)
 
     @property
+    def positioned(self) -> None:
+        """None: centres are cosines and sines."""
+        return None
+
+    @property
+    def mixture(self) -> MixtureKind:
+        """Mixtures of von Mises densities, which are periodic."""
+        from spacetime_tps.training.mixtures import VON_MISES
+
+        return VON_MISES
+
+    @property
     def dimension(self) -> int:
         """Number of latent coordinates, two for each dihedral."""
         return 2 * len(self.atoms)
@@ -159,6 +176,17 @@ class TorsionCoordinates:
         """
         length = np.sqrt((centres**2).sum(-1).mean(-1)).clip(min=1e-12)
         return centres / length[:, None, None], log_snr + np.log(length)
+
+    def noise_space(self) -> NoiseSpace:
+        """The latent space itself."""
+        from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
+
+        return PlainNoiseSpace(self.dimension)
+
+    def restraint_energies(self, positions: FloatArray, centres: FloatArray, log_snr: FloatArray) -> FloatArray:
+        """Reduced energies (points, frames), in kT, SNR/2 |x − y|²; see :class:`Coordinates`."""
+        x, y = self.encode(positions), np.reshape(centres, (len(centres), -1))
+        return np.array([0.5 * np.exp(at) * ((x - to) ** 2).sum(axis=1) for to, at in zip(y, log_snr, strict=True)])
 
     def knows(self, variable: CollectiveVariable) -> bool:
         """Whether a collective variable is one of the dihedrals."""

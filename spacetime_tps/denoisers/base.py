@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -58,6 +59,24 @@ class Denoiser(Protocol):
         GeometryError
             If this denoiser does not know it.
         """
+        ...
+
+
+@runtime_checkable
+class MixtureDenoiser(Denoiser, Protocol):
+    """A denoiser that knows the density of latent vectors too."""
+
+    @property
+    def components(self) -> int:
+        """Number of components."""
+        ...
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """log q(x), shape (...)."""
+        ...
+
+    def save(self, path: Path, description: dict[str, object]) -> None:
+        """Write it with a description of what it was made from."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.writing import write_bytes
 
@@ -45,3 +46,24 @@ def read(path: Path, *kinds: str) -> tuple[str, dict[str, Tensor], dict[str, Any
             return kind, tensors, json.loads(metadata["description"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
+
+
+def load_denoiser(path: Path) -> tuple[Denoiser, dict[str, Any]]:
+    """The denoiser of a file, of whichever kind the file says, and the description of what it was made from.
+
+    Raises
+    ------
+    GeometryError
+        If the file is missing, damaged or does not hold a denoiser.
+    """
+    from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
+    from spacetime_tps.denoisers.potential import PotentialDenoiser
+    from spacetime_tps.denoisers.torus import VonMisesMixtureDenoiser
+
+    loaders: dict[str, Callable[[Path], tuple[Denoiser, dict[str, Any]]]] = {
+        "gaussian_mixture": GaussianMixtureDenoiser.load,
+        "von_mises_mixture": VonMisesMixtureDenoiser.load,
+        "potential": PotentialDenoiser.load,
+    }
+    kind, _, _ = read(path, *loaders)
+    return loaders[kind](path)

@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.errors import GeometryError
+from spacetime_tps.statistics.correlation import kish_size
 
 FloatArray = NDArray[np.float64]
 Covariance = Literal["full", "low_rank", "shrunk"]
@@ -140,7 +141,7 @@ def _weighted_samples(samples: ArrayLike, weights: ArrayLike | None, components:
     x, w = x[w > 0], w[w > 0]
     if len(x) < 2 * components:
         raise GeometryError(f"{len(x)} samples are too few for {components} Gaussians; sample more or ask for fewer")
-    return x, w * w.sum() / (w**2).sum()
+    return x, w * kish_size(w) / w.sum()
 
 
 def _masses_and_means(x: FloatArray, members: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -13,10 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from spacetime_tps.denoisers.base import Denoiser, Moments
+from spacetime_tps.denoisers.base import Denoiser, MixtureDenoiser, Moments
+
+OTHERS = 4096
+"""Samples that a target is averaged over in a plain noise space."""
 
 
-class Frame(Protocol):
+class NoiseSpace(Protocol):
     """The way between latent vectors (..., dimension) and ambient states (..., size)."""
 
     @property
@@ -64,8 +67,42 @@ class Frame(Protocol):
         """
         ...
 
+    def draw(
+        self, x: Tensor, weights: Tensor, log_snr: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Noised samples of a weighted density, one at each log SNR, to learn from: as :meth:`noisy` gives them.
 
-class PlainFrame:
+        Parameters
+        ----------
+        x : tensor, shape (samples, dimension)
+        weights : tensor, shape (samples,)
+        log_snr : tensor, shape (B,)
+        generator : torch.Generator
+
+        Returns
+        -------
+        y : tensor, shape (B, dimension)
+        target : tensor, shape (B, dimension)
+        square : tensor, shape (B,)
+        """
+        ...
+
+    def clean_moments(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (size,) and covariance (size, size) of the states of latent samples.
+
+        Parameters
+        ----------
+        x : tensor, shape (samples, dimension)
+        weights : tensor, shape (samples,)
+        """
+        ...
+
+    def laboratory(self, denoiser: Denoiser) -> Denoiser:
+        """A denoiser that knows the latent space alone, as restrained dynamics in all ``degrees`` sees it."""
+        ...
+
+
+class PlainNoiseSpace:
     """A latent space that is its own ambient space.
 
     Parameters
@@ -85,17 +122,40 @@ class PlainFrame:
         return state
 
     def mean(self, denoiser: Denoiser, state: Tensor, log_snr: Tensor) -> Tensor:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         return denoiser.moments(state, log_snr).mean
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         return torch.randn(count, self.dimension, generator=generator, dtype=torch.float64)
 
     def noisy(self, x: Tensor, log_snr: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         noise = torch.exp(-0.5 * log_snr)[:, None] * self.noise(len(x), generator)
         return x + noise, x, (noise**2).sum(1)
+
+    def draw(
+        self, x: Tensor, weights: Tensor, log_snr: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`NoiseSpace`.
+
+        Samples are drawn evenly and targets averaged with the weights, so that hot samples with small weights, as on
+        barriers, are learned from too.
+        """
+        count = len(log_snr)
+        index = torch.randint(len(x), (count + OTHERS,), generator=generator)
+        y, _, _ = self.noisy(x[index[:count]], log_snr, generator)
+        return y, *self.average(y, log_snr, x[index], weights[index].log())
+
+    def clean_moments(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`NoiseSpace`."""
+        w = weights / weights.sum()
+        mean = w @ x
+        return mean, (x - mean).T @ ((x - mean) * w[:, None])
+
+    def laboratory(self, denoiser: Denoiser) -> Denoiser:
+        """The denoiser itself."""
+        return denoiser
 
     @staticmethod
     def average(y: Tensor, log_snr: Tensor, x: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +180,7 @@ class PlainFrame:
         return torch.as_tensor(share @ x), (share * squares).sum(1)
 
 
-class RigidFrame:
+class RigidNoiseSpace:
     """Positions superposed on a template; states are centred positions in the laboratory, (B, 3n).
 
     Parameters
@@ -147,15 +207,15 @@ class RigidFrame:
         return self.dimension + 3
 
     def ambient(self, latent: Tensor) -> Tensor:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         return latent @ self.basis.T
 
     def latent(self, state: Tensor) -> Tensor:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         return _turn(state, self._rotation_of(state)) @ self.basis
 
     def mean(self, denoiser: Denoiser, state: Tensor, log_snr: Tensor) -> Tensor:
-        """See :class:`Frame`.
+        """See :class:`NoiseSpace`.
 
         What the latent mean leaves open, the rotation of x̂ against y, follows from invariance: Σ y_i × x̂_i = 0, for
         x̂ − y is the gradient of a function that turning y does not change.
@@ -169,16 +229,40 @@ class RigidFrame:
         return _turn(mean, rotation.mT)
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         normal = torch.randn(count, len(self.template), 3, generator=generator, dtype=torch.float64)
         return (normal - normal.mean(1, keepdim=True)).flatten(1)
 
     def noisy(self, x: Tensor, log_snr: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """See :class:`Frame`."""
+        """See :class:`NoiseSpace`."""
         clean, noise = self.ambient(x), torch.exp(-0.5 * log_snr)[:, None] * self.noise(len(x), generator)
         rotation = self._rotation_of(clean + noise)
         y, target = (_turn(state, rotation) @ self.basis for state in (clean + noise, clean))
         return y, target, (noise**2).sum(1)
+
+    def draw(
+        self, x: Tensor, weights: Tensor, log_snr: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`NoiseSpace`.
+
+        Samples are drawn by weight: to average targets would be to superpose each sample on each y.
+        """
+        index = torch.multinomial(weights, len(log_snr), replacement=True, generator=generator)
+        return self.noisy(x[index], log_snr, generator)
+
+    def clean_moments(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`NoiseSpace`.
+
+        Molecules in the laboratory are turned at random, so that the mean is 0 and the covariance of atoms i and j is
+        ⟨x_i·x_j⟩/3 in each direction.
+        """
+        atoms = _atoms(self.ambient(x))
+        gram = torch.einsum("s,sic,sjc->ij", weights / weights.sum(), atoms, atoms)
+        return torch.zeros(3 * len(gram), dtype=x.dtype), torch.kron(gram / 3, torch.eye(3, dtype=x.dtype))
+
+    def laboratory(self, denoiser: Denoiser) -> Denoiser:
+        """The denoiser with :class:`FreeRotations`: it knows of no rotations itself."""
+        return FreeRotations(denoiser)
 
     def _rotation_of(self, state: Tensor) -> Tensor:
         """Proper rotations (B, 3, 3) that superpose states on the template (Kabsch, Acta Cryst. A 32, 922 (1976))."""
@@ -202,6 +286,11 @@ def _torque(a: Tensor, b: Tensor) -> Tensor:
     """Σ a_i × b_i of states, shape (B, 3)."""
     torque: Tensor = torch.linalg.cross(_atoms(a), _atoms(b), dim=-1).sum(-2)
     return torque
+
+
+def laboratory_denoiser(denoiser: Denoiser, noise_space: NoiseSpace) -> Denoiser:
+    """A denoiser as restrained dynamics sees it: a mixture knows the latent space alone, and is put in all degrees."""
+    return noise_space.laboratory(denoiser) if isinstance(denoiser, MixtureDenoiser) else denoiser
 
 
 class FreeRotations:

@@ -21,6 +21,7 @@ from torch import Tensor
 from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.denoisers.files import read, write
 from spacetime_tps.errors import GeometryError
+from spacetime_tps.statistics.correlation import kish_size
 
 PARAMETERS = ("weights", "means", "concentrations")
 _UNIT_TOLERANCE = 1e-6
@@ -277,7 +278,7 @@ def _checked_samples(
         raise GeometryError(
             f"{(w > 0).sum()} samples are too few for {components} components; sample more or ask for fewer"
         )
-    return x, w * w.sum() / (w**2).sum()
+    return x, w * kish_size(w) / w.sum()
 
 
 def _check_unit_lengths(x: NDArray[np.float64]) -> None:

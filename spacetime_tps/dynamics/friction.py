@@ -108,29 +108,29 @@ def _restraint_energy(context: openmm.Context) -> float:
 def friction(forces: FloatArray, interval: float, memory: float) -> tuple[FloatArray, FloatArray]:
     """βζ = ∫ ⟨δX(0) δX(t)⟩ dt of forces X in kT, and its standard error, both of shape (windows,).
 
-    Autocorrelations are taken about the mean of all chains, so what differs between chains counts as correlated. They
+    Autocorrelations are taken about the mean of all sweeps, so what differs between sweeps counts as correlated. They
     are weighted by 1 − t/memory (Bartlett): that is exact, to linear response, for a piece of the curve that is crossed
     at a constant rate in the time ``memory``, and has no truncation to choose where a stiff restraint makes them
-    oscillate. The error is the spread of the chains' estimates; with one chain it is not known (NaN).
+    oscillate. The error is the spread of the sweeps' estimates; with one sweep it is not known (NaN).
 
     Parameters
     ----------
-    forces : array, shape (chains, windows, frames)
+    forces : array, shape (sweeps, windows, frames)
         X/kT as of :func:`restraint_forces`.
     interval : float
         Time between frames, ps.
     memory : float
         ps; no more than the frames span.
     """
-    chains, _, frames = forces.shape
+    sweeps, _, frames = forces.shape
     lags = max(1, min(frames - 1, round(memory / interval)))
     deviations = forces - forces.mean(axis=(0, 2), keepdims=True)
     estimates = 0.5 * (deviations**2).mean(axis=2)
     for lag in range(1, lags):
         products = deviations[..., :-lag] * deviations[..., lag:]
         estimates += (1 - lag / lags) * products.mean(axis=2)
-    spread = estimates.std(axis=0, ddof=1) if chains > 1 else np.full(estimates.shape[1], np.nan)
-    return interval * estimates.mean(axis=0), interval * spread / np.sqrt(chains)
+    spread = estimates.std(axis=0, ddof=1) if sweeps > 1 else np.full(estimates.shape[1], np.nan)
+    return interval * estimates.mean(axis=0), interval * spread / np.sqrt(sweeps)
 
 
 def allot(schedule: RestraintSchedule, places: FloatArray, values: FloatArray) -> RestraintSchedule:

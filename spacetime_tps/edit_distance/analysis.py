@@ -13,8 +13,9 @@ from MDAnalysis.analysis.base import AnalysisBase
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.errors import GeometryError, MoleculeError
-from spacetime_tps.pipeline.denoiser import load_denoiser
+from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import REFINED_DENOISER
 from spacetime_tps.spacetime.distance import pairwise_edit_distances
 
 NM_PER_ANGSTROM = 0.1
@@ -98,7 +99,9 @@ class EditDistance(AnalysisBase):  # type: ignore[misc]
             If the folder holds no such run, or the structures that its ``config.yaml`` names are not there.
         """
         run = Run.open(folder, "denoiser")
-        denoiser = load_denoiser(run)
+        if run.is_finished("geodesics"):
+            run.check("geodesics", REFINED_DENOISER)
+        denoiser = read_denoiser(run)
         return cls(atoms, denoiser, run.coordinates, log_snr, topology=run.molecule.topology, **options)
 
     def _prepare(self) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.coordinates.states import select
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.export.formats import NOTES, WRITERS, boxed_topology, write_trajectories
@@ -139,11 +138,10 @@ def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
 
 
 def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[str, Any]:
-    molecule, coordinates = run.molecule, run.coordinates
-    cartesian = isinstance(coordinates, CartesianCoordinates)
-    what = what or ("low_variance" if cartesian else "reactive")
+    molecule, chosen = run.molecule, run.coordinates.positioned
+    what = what or ("low_variance" if chosen is not None else "reactive")
     heavy = select(molecule.topology, "element != H", "atoms of the reference")
-    atoms = np.array(coordinates.atoms, dtype=np.intp) if cartesian else heavy
+    atoms = heavy if chosen is None else np.array(chosen, dtype=np.intp)
     if what in SOURCES:
         by_length = sorted(_trajectories(run, what), key=lambda trajectory: len(trajectory.time))
         middle = by_length[len(by_length) // 2]
@@ -152,7 +150,7 @@ def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[st
         geodesic = read_geodesic(run, what)
         if geodesic is None:
             raise OutputError(f"--what: {run.folder} has neither trajectories nor a geodesic called {what!r}")
-        if not cartesian:
+        if chosen is None:
             raise ConfigError(f"--what: the mean of {what} is one of torsions, not of positions; take reactive")
         path, source = geodesic.mean, f"the mean of the {what} geodesic"
     reference = pick_reference(path, atoms, frames, source)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from spacetime_tps.coordinates.states import FloatArray
-from spacetime_tps.pipeline.figures import DPI
+from spacetime_tps.drawing import DPI
 
 LABELS = {"windows": "windows, MBAR", "annealing": "annealing, BAR", "replica_exchange": "replica exchange"}
 

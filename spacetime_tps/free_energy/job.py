@@ -45,7 +45,7 @@ def free_energies(
 
     Writes ``free_energy/`` in its folder: ``free_energy.json`` with everything, ``profile.csv`` with a row for each
     window on the curve, ``overlap.csv`` with MBAR's overlap matrix, ``free_energy.png``, and the frames of the windows
-    by chain, ``chain_*.npy`` (windows, frames, atoms, 3) in nm. Scripts that call this need an
+    by sweep, ``sweep_*.npy`` (windows, frames, atoms, 3) in nm. Scripts that call this need an
     ``if __name__ == "__main__":`` guard, for it starts worker processes.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Restrained windows in a chain: each starts where the one before has ended."""
+"""A sweep: a walk through restrained windows, each of which starts where the one before has ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spacetime_tps.writing import replacing
 
 
 @dataclass(frozen=True)
-class ChainTask:
+class SweepTask:
     """Windows one after the other, in a worker.
 
     Attributes
@@ -55,7 +55,7 @@ class ChainTask:
         return sum(self.equilibration_steps) + self.frames * sum(self.frame_steps)
 
 
-def sample_chain(task: ChainTask) -> FloatArray:
+def sample_sweep(task: SweepTask) -> FloatArray:
     """Positions (windows, frames, atoms, 3) in nm, each window drawn from its p(x|z) with the true force field.
 
     Raises
@@ -85,14 +85,14 @@ def sample_chain(task: ChainTask) -> FloatArray:
     return np.array(windows)
 
 
-def write_chain(file: Path, positions: FloatArray) -> None:
+def write_sweep(file: Path, positions: FloatArray) -> None:
     """Write positions (windows, frames, atoms, 3) in nm; the file is there when all of it is."""
     with replacing(file) as partial:
         np.save(partial, positions)
 
 
-def read_chain(file: Path, shape: tuple[int, ...]) -> FloatArray:
-    """Positions (windows, frames, atoms, 3) in nm that :func:`write_chain` has written.
+def read_sweep(file: Path, shape: tuple[int, ...]) -> FloatArray:
+    """Positions (windows, frames, atoms, 3) in nm that :func:`write_sweep` has written.
 
     Raises
     ------

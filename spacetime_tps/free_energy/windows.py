@@ -15,27 +15,25 @@ from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import DynamicsError, OutputError
 from spacetime_tps.free_energy.estimates import (
     OUTSIDE,
-    Sampled,
-    bar,
     bootstrap,
     check_overlap,
     difference_of_states,
-    mbar,
     profile,
-    restraint_energies,
-    uncorrelated,
 )
-from spacetime_tps.free_energy.sweeps import ChainTask, read_chain, sample_chain, write_chain
+from spacetime_tps.free_energy.sweeps import SweepTask, read_sweep, sample_sweep, write_sweep
 from spacetime_tps.pipeline.annealing import run_paths, works
-from spacetime_tps.pipeline.samples import mbar_weights
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.layout import REPLICAS
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.settings.run import ReplicaExchangeSettings
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.blocks import BLOCKS, block_numbers
+from spacetime_tps.statistics.correlation import uncorrelated
+from spacetime_tps.statistics.mbar import Sampled, bar, ladder_weights, mbar
 
-JOURNAL = "chains.jsonl"
+JOURNAL = "sweeps.jsonl"
 CHAINS = 8
 """Of windows: the even ones go from A to B, the odd ones back."""
 
@@ -50,7 +48,6 @@ _SELECTIVE = 25.0
 """kT by which the weakest restraint to one end disfavours the other end's structure: windows stay in their state."""
 _INDEPENDENT = 20
 """Frames of a free state: with fewer its own basins are hardly known, and chains that never met them hide the error."""
-_BLOCKS = 10  # of time, in replica exchange
 _DRAWS = 200
 
 
@@ -155,20 +152,20 @@ def frictions(series: Series, own: float) -> FloatArray:
 def sample_series(
     run: Run, series: Series, frames: int, seed: np.random.SeedSequence, name: str, folder: Path
 ) -> SeriesFrames:
-    """Dynamics in all ensembles at the run's own temperature, by chains from A to B and from B to A.
+    """Dynamics in all ensembles at the run's own temperature, by sweeps from A to B and from B to A.
 
-    Each chain is written to ``folder`` when it is complete, and one that is there is not run again.
+    Each sweep is written to ``folder`` when it is complete, and one that is there is not run again.
 
     Raises
     ------
     OutputError
-        If a chain's file is damaged.
+        If the file of a sweep is damaged.
     DynamicsError
         If a simulation breaks down.
     """
     intervals = np.maximum(1, np.round(frame_intervals(series) / run.molecule.time_step)).astype(int)
     tasks = [
-        ChainTask(
+        SweepTask(
             positions=run.structure(index % 2),
             centres=series.centres[::direction],
             log_snr=series.log_snr[::direction],
@@ -178,30 +175,30 @@ def sample_series(
             equilibration_steps=(_EQUILIBRATION * intervals[::direction]).tolist(),
             frame_steps=intervals[::direction].tolist(),
             frames=frames,
-            seed=chain_seed,
+            seed=sweep_seed,
         )
-        for index, chain_seed in enumerate(seed.spawn(CHAINS))
+        for index, sweep_seed in enumerate(seed.spawn(CHAINS))
         for direction in (-1 if index % 2 else 1,)
     ]
-    files = [folder / f"chain_{index}.npy" for index in range(CHAINS)]
+    files = [folder / f"sweep_{index}.npy" for index in range(CHAINS)]
     shape = (len(intervals), frames, *tasks[0].positions.shape)
     journal = Journal.read(folder / JOURNAL)
-    chains = {}
+    sweeps = {}
     for record in journal.records:
-        file, digest = files[record["chain"]], FileDigest(**record["file"])
+        file, digest = files[record["sweep"]], FileDigest(**record["file"])
         if not file.is_file():
             continue
         if FileDigest.of(file) != digest:
             raise OutputError(f"{file} is not as it was written: remove it, and --resume makes it again")
-        chains[record["chain"]] = read_chain(file, shape)
-    left = [index for index in range(CHAINS) if index not in chains]
-    sampled = run.pool.map(sample_chain, [tasks[index] for index in left])
+        sweeps[record["sweep"]] = read_sweep(file, shape)
+    left = [index for index in range(CHAINS) if index not in sweeps]
+    sampled = run.pool.map(sample_sweep, [tasks[index] for index in left])
     with journal.appending() as appender:
-        for index, chain in zip(left, track(sampled, name, len(left)), strict=True):
-            write_chain(files[index], chain)
-            appender.add({"chain": index, "file": asdict(FileDigest.of(files[index]))})
-            chains[index] = chain
-    positions = np.array([chains[index] for index in range(CHAINS)])
+        for index, sweep in zip(left, track(sampled, name, len(left)), strict=True):
+            write_sweep(files[index], sweep)
+            appender.add({"sweep": index, "file": asdict(FileDigest.of(files[index]))})
+            sweeps[index] = sweep
+    positions = np.array([sweeps[index] for index in range(CHAINS)])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
 
@@ -217,12 +214,12 @@ def reduced(run: Run, series: Series, frames: SeriesFrames) -> tuple[Sampled, np
     DynamicsError
         If hardly any frame of a free ensemble is in its state.
     """
-    chains, ensembles, count = frames.positions.shape[:3]
+    sweeps, ensembles, count = frames.positions.shape[:3]
     flat = frames.positions.reshape(-1, *frames.positions.shape[3:])
-    chain, ensemble, _ = (index.ravel() for index in np.indices((chains, ensembles, count)))
+    sweep, ensemble, _ = (index.ravel() for index in np.indices((sweeps, ensembles, count)))
     states = state_indices(run.molecule.states, flat)
     keep = np.ones(len(flat), dtype=bool)
-    bias = restraint_energies(run.coordinates, flat, series.centres, series.log_snr)
+    bias = run.coordinates.restraint_energies(flat, series.centres, series.log_snr)
     for state, place in ((0, 0), (1, ensembles - 1)):
         if np.isfinite(series.log_snr[place]):
             continue  # a series of windows alone
@@ -240,7 +237,7 @@ def reduced(run: Run, series: Series, frames: SeriesFrames) -> tuple[Sampled, np
     kept: list[np.ndarray] = []
     inefficiencies = []
     for place in range(ensembles):
-        members = [np.flatnonzero(keep & (ensemble == place) & (chain == index)) for index in range(chains)]
+        members = [np.flatnonzero(keep & (ensemble == place) & (sweep == index)) for index in range(sweeps)]
         neighbour = int(np.clip(place, 1, ensembles - 2))  # the states themselves see no restraint
         chosen, inefficiency = uncorrelated([bias[neighbour, frames] for frames in members])
         kept.extend(frames[picked] for frames, picked in zip(members, chosen, strict=True))
@@ -250,7 +247,7 @@ def reduced(run: Run, series: Series, frames: SeriesFrames) -> tuple[Sampled, np
     means = np.array([run.coordinates.encode(np.concatenate(window)).mean(axis=0) for window in on_curve])
     latent = run.coordinates.encode(flat[order])
     cells = cdist(means, latent, "sqeuclidean").argmin(axis=0)
-    return Sampled(bias[:, order], ensemble[order], chain[order]), cells, np.array(inefficiencies)
+    return Sampled(bias[:, order], ensemble[order], sweep[order]), cells, np.array(inefficiencies)
 
 
 def window_estimate(
@@ -261,7 +258,7 @@ def window_estimate(
     Returns
     -------
     estimate : dict
-        ``value`` in kJ/mol, ``error`` (of chains by bootstrap), ``asymptotic_error`` and more.
+        ``value`` in kJ/mol, ``error`` (of sweeps by bootstrap), ``asymptotic_error`` and more.
     ends : dict
         ``value`` and ``error`` of what annealing between the curve's ends lacks, in kJ/mol.
     overlap : array, shape (ensembles, ensembles)
@@ -322,7 +319,7 @@ def window_estimate(
 
 
 def equilibrium_ends(series: Series, frames: SeriesFrames) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Positions (atoms, 3) under the restraint at the curve's two ends, a quarter of a chain apart."""
+    """Positions (atoms, 3) under the restraint at the curve's two ends, a quarter of a sweep's frames apart."""
     every = max(1, frames.positions.shape[2] // 4)
     ends = (series.curve.start, series.curve.stop - 1)
     a, b = (list(np.concatenate(frames.positions[:, end, every - 1 :: every].swapaxes(0, 1))) for end in ends)
@@ -386,7 +383,7 @@ def replica_estimate(run: Run, rng: np.random.Generator) -> dict[str, Any] | Non
     paths = run.files("samples", REPLICAS)
     if not isinstance(settings, ReplicaExchangeSettings) or len(paths) != len(settings.temperatures):
         return None
-    in_a, in_b, energies, blocks = [], [], [], []
+    in_a, in_b, energies = [], [], []
     for path in paths:
         with mdtraj.formats.HDF5TrajectoryFile(str(path)) as file:
             energy = np.asarray(file.read().potentialEnergy, dtype=float)
@@ -396,18 +393,19 @@ def replica_estimate(run: Run, rng: np.random.Generator) -> dict[str, Any] | Non
         in_a.append(states == 0)
         in_b.append(states == 1)
         energies.append(energy[keep])
-        blocks.append(np.arange(keep.sum()) * _BLOCKS // keep.sum())
     kt = run.molecule.kt
-    weights = np.concatenate(mbar_weights(energies, settings.temperatures, run.molecule.temperature))
-    a, b, block = (np.concatenate(values) for values in (in_a, in_b, blocks))
-    sums = np.array([[weights[side & (block == number)].sum() for number in range(_BLOCKS)] for side in (a, b)])
+    ladder = MOLAR_GAS_CONSTANT * np.array(settings.temperatures)
+    weights = np.concatenate(ladder_weights(energies, ladder.tolist(), kt))
+    a, b = np.concatenate(in_a), np.concatenate(in_b)
+    block = block_numbers(np.repeat(np.arange(len(energies)), [len(energy) for energy in energies]))
+    sums = np.array([[weights[side & (block == number)].sum() for number in range(BLOCKS)] for side in (a, b)])
     if not sums.sum(axis=1).all():
         return None
-    drawn = sums[:, rng.integers(_BLOCKS, size=(_DRAWS, _BLOCKS))].sum(axis=2)
+    drawn = sums[:, rng.integers(BLOCKS, size=(_DRAWS, BLOCKS))].sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = kt * np.log(drawn[0] / drawn[1])
     return {
         "value": kt * difference_of_states(a, b, weights),
         "error": float(values[np.isfinite(values)].std(ddof=1)),
-        "blocks": _BLOCKS,
+        "blocks": BLOCKS,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mdtraj
@@ -11,8 +11,8 @@ from scipy.stats import wasserstein_distance
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import TrajectoryError
-
-BLOCKS = 10  # of time, that each trajectory is cut into and that go to one half or the other
+from spacetime_tps.statistics.blocks import random_halves
+from spacetime_tps.statistics.correlation import kish_size
 
 Distance = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
 """Distances (k,) between values (n, d) with weights (n,) and values (m, d) with weights (m,)."""
@@ -70,9 +70,9 @@ def compare(
         If fewer samples were generated than half the data counts for.
     """
     far, near = [], []
-    for half in _halves(source, divisions, rng):
+    for half in random_halves(source, divisions, rng):
         here, there = (data[half], weights[half]), (data[~half], weights[~half])
-        count = round(effective_size(there[1]))
+        count = round(kish_size(there[1]))
         if len(generated) < count:
             raise TrajectoryError(
                 f"{len(generated)} generated samples cannot be compared with data of which half counts for {count}; "
@@ -82,11 +82,6 @@ def compare(
         far.append(distance(generated[chosen], np.ones(count), *here))
         near.append(distance(*there, *here))
     return Comparison(np.mean(far, 0), np.mean(near, 0), np.std(far, 0, ddof=1), np.std(near, 0, ddof=1))
-
-
-def effective_size(weights: FloatArray) -> float:
-    """Kish's number (Σw)²/Σw² of samples of equal weight that weighted ones are worth."""
-    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def reweight(log_density: FloatArray, reduced_energy: FloatArray) -> FloatArray:
@@ -176,17 +171,3 @@ def bond_lengths(positions: FloatArray, pairs: np.ndarray) -> FloatArray:
 def bond_angles(positions: FloatArray, triples: np.ndarray) -> FloatArray:
     """Angles (frames, angles) in rad in positions (frames, n, 3)."""
     return np.asarray(mdtraj.compute_angles(mdtraj.Trajectory(positions, None), triples, periodic=False), dtype=float)
-
-
-def _halves(source: np.ndarray, divisions: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Masks (frames,) of half the blocks of every trajectory, drawn at random."""
-    blocks = np.empty(len(source), dtype=int)
-    for trajectory in np.unique(source):
-        frames = np.flatnonzero(source == trajectory)
-        blocks[frames] = np.arange(len(frames)) * BLOCKS // len(frames)
-    for _ in range(divisions):
-        half = np.zeros(len(source), dtype=bool)
-        for trajectory in np.unique(source):
-            frames = np.flatnonzero(source == trajectory)
-            half[frames] = np.isin(blocks[frames], rng.permutation(BLOCKS)[: BLOCKS // 2])
-        yield half

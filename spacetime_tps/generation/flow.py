@@ -1,7 +1,7 @@
 """New samples from a denoiser: probability flow and reverse SDE from noise to states, and the flow's likelihood.
 
 States are y = x + σ ε with σ = SNR^(−1/2), x clean and ε a standard normal in the ambient space of a
-:class:`~spacetime_tps.denoisers.noise_space.Frame`; no schedule enters. In this form the probability flow is
+:class:`~spacetime_tps.denoisers.noise_space.NoiseSpace`; no schedule enters. In this form the probability flow is
 dy/dσ = (y − x̂(y, σ))/σ (Karras et al., arXiv 2206.00364, eq. 3 with Tweedie's formula).
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Denoiser
-from spacetime_tps.denoisers.noise_space import Frame, RigidFrame
+from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.errors import GeometryError
 
 _RHO = 7.0  # Karras et al., eq. 5: how much denser the levels lie where the noise is low
@@ -43,39 +43,28 @@ class GaussianStates:
     degrees: int
 
     @classmethod
-    def from_samples(cls, frame: Frame, x: Tensor, weights: Tensor) -> GaussianStates:
-        """That of weighted latent samples.
-
-        Positions in the laboratory are turned at random, so that their mean is 0 and the covariance of atoms i and j
-        is ⟨x_i·x_j⟩/3 in each direction.
+    def from_samples(cls, noise_space: NoiseSpace, x: Tensor, weights: Tensor) -> GaussianStates:
+        """The Gaussian of weighted latent samples.
 
         Parameters
         ----------
-        frame : Frame
+        noise_space : NoiseSpace
         x : tensor, shape (samples, dimension)
         weights : tensor, shape (samples,)
 
         Raises
         ------
         GeometryError
-            If shapes do not fit the frame or each other.
+            If shapes do not fit the noise space or each other.
         """
-        if x.ndim != 2 or x.shape[1] != frame.dimension or weights.shape != x.shape[:1]:
+        if x.ndim != 2 or x.shape[1] != noise_space.dimension or weights.shape != x.shape[:1]:
             raise GeometryError(
                 f"samples {tuple(x.shape)} and weights {tuple(weights.shape)} do not fit a latent space of "
-                f"{frame.dimension} coordinates"
+                f"{noise_space.dimension} coordinates"
             )
-        states, w = frame.ambient(x), weights / weights.sum()
-        if isinstance(frame, RigidFrame):
-            atoms = states.reshape(len(states), -1, 3)
-            mean = torch.zeros_like(states[0])
-            gram = torch.einsum("s,sic,sjc->ij", w, atoms, atoms)
-            covariance = torch.kron(gram / 3, torch.eye(3, dtype=states.dtype))
-        else:
-            mean = w @ states
-            covariance = (states - mean).T @ ((states - mean) * w[:, None])
+        mean, covariance = noise_space.clean_moments(x, weights)
         variances, axes = torch.linalg.eigh(covariance)
-        return cls(mean, axes, variances.clamp(min=0.0), frame.degrees)
+        return cls(mean, axes, variances.clamp(min=0.0), noise_space.degrees)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Clean states (count, size)."""
@@ -101,9 +90,9 @@ class Diffusion:
 
     Parameters
     ----------
-    frame : Frame
+    noise_space : NoiseSpace
     denoiser : Denoiser
-        Of the frame's latent vectors.
+        It answers for the latent vectors of the noise space.
     start : GaussianStates
         What the states are like at the lowest SNR.
     log_snr : (float, float)
@@ -117,7 +106,7 @@ class Diffusion:
         If dimensions do not fit, there is no step, or the range is empty or not within the denoiser's.
     """
 
-    frame: Frame
+    noise_space: NoiseSpace
     denoiser: Denoiser
     start: GaussianStates
     log_snr: tuple[float, float]
@@ -125,9 +114,10 @@ class Diffusion:
 
     def __post_init__(self) -> None:
         (low, high), (least, most) = self.log_snr, self.denoiser.log_snr_range
-        if self.denoiser.dimension != self.frame.dimension:
+        if self.denoiser.dimension != self.noise_space.dimension:
             raise GeometryError(
-                f"generation: the denoiser has {self.denoiser.dimension} coordinates, the frame {self.frame.dimension}"
+                f"generation: the denoiser has {self.denoiser.dimension} coordinates, the noise space "
+                f"{self.noise_space.dimension}"
             )
         if not least <= low < high <= most or not math.isfinite(high - low):
             raise GeometryError(
@@ -183,11 +173,11 @@ class Diffusion:
     def _descend(self, count: int, generator: torch.Generator, langevin: bool) -> Tensor:
         """States at the lowest noise from ones at the highest."""
         sigmas = self.sigmas
-        state = self.start.sample(count, generator) + sigmas[0] * self.frame.noise(count, generator)
+        state = self.start.sample(count, generator) + sigmas[0] * self.noise_space.noise(count, generator)
         for sigma, target in pairwise(sigmas):
             if langevin and sigma < sigmas[0]:
                 added = math.sqrt(sigma**2 - target**2)
-                state, sigma = state + added * self.frame.noise(count, generator), math.hypot(sigma, added)
+                state, sigma = state + added * self.noise_space.noise(count, generator), math.hypot(sigma, added)
             state = self._heun(state, sigma, target, self._slope(state, sigma))
         return state
 
@@ -207,7 +197,7 @@ class Diffusion:
     def _slope(self, state: Tensor, sigma: float) -> Tensor:
         """dy/dσ of the probability flow, (B, size)."""
         level = torch.full((len(state),), -2 * math.log(sigma), dtype=state.dtype)
-        slope = (state - self.frame.mean(self.denoiser, state, level)) / sigma
+        slope = (state - self.noise_space.mean(self.denoiser, state, level)) / sigma
         if not torch.isfinite(slope).all():
             raise GeometryError(
                 f"generation: {type(self.denoiser).__name__} returned means that are not finite at log SNR "
@@ -227,7 +217,7 @@ class Diffusion:
         trace = torch.zeros_like(slope[:, 0])
         for v in directions:
             trace = trace + scale * (torch.autograd.grad(slope, state, v, retain_graph=True)[0] * v).sum(-1)
-        fixed = state.shape[1] - self.frame.degrees  # directions in which x̂ stays and y moves the slope alone
+        fixed = state.shape[1] - self.noise_space.degrees  # directions in which x̂ stays and y moves the slope alone
         return slope.detach(), trace.detach() - fixed
 
     def _heun(self, state: Tensor, sigma: float, target: float, slope: Tensor) -> Tensor:

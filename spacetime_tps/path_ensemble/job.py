@@ -18,7 +18,7 @@ from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import moves as path_sampling
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
-from spacetime_tps.path_ensemble.statistics import crossing, effective_size, statistical_inefficiency
+from spacetime_tps.path_ensemble.statistics import crossing
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
@@ -26,6 +26,7 @@ from spacetime_tps.runs.layout import PATH_ENSEMBLE, REACTIVE_FILES, SHOTS
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.requests import begun_folder, check_options, remove, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_trr
+from spacetime_tps.statistics.correlation import effective_size, statistical_inefficiency
 from spacetime_tps.writing import replacing, write_json, write_table
 
 JOURNAL = "moves.jsonl"

@@ -11,13 +11,13 @@ import numpy as np
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.pipeline.annealing import annealing_steps, fraction_in_region, measure_paths, run_paths, works
 from spacetime_tps.pipeline.geodesics import endpoints
-from spacetime_tps.pipeline.metrics import mean_sd
 from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import ENERGIES, PATHS, REGION_AVOIDING_PATHS
 from spacetime_tps.runs.read import read_geodesic
 from spacetime_tps.runs.trajectories import write_trr
+from spacetime_tps.statistics.intervals import mean_sd
 from spacetime_tps.writing import replacing, write_table
 
 ENERGY_COLUMNS = (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +11,19 @@ from spacetime_tps.calibration.statistics import compare_moments, denoising_erro
 from spacetime_tps.calibration.windows import CHAINS, sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
-from spacetime_tps.denoisers import Denoiser, FreeRotations, GaussianMixtureDenoiser, PotentialDenoiser
-from spacetime_tps.pipeline.mixtures import MIXTURES, make_mixture
-from spacetime_tps.pipeline.potential import check_description, make_potential
+from spacetime_tps.denoisers import Denoiser
+from spacetime_tps.denoisers.noise_space import laboratory_denoiser
+from spacetime_tps.pipeline.potential import train_potential
+from spacetime_tps.pipeline.samples import latent_samples
 from spacetime_tps.progress import log
-from spacetime_tps.runs.context import StageReport, make_frame
+from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import DENOISER, REFINED_DENOISER
+from spacetime_tps.runs.layout import DENOISER
 from spacetime_tps.runs.read import TrainingSet, read_training_set
 from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.spacetime import Points
+from spacetime_tps.training.mixtures import make_mixture
 
 _CHECK_FRAMES = 40  # of each chain at a point
 _NOISED = 4000  # samples, at least, for an error
@@ -35,14 +36,15 @@ def make_denoiser(run: Run) -> StageReport:
     fit_seed, noise_seed, check_seed = run.seed("denoiser").spawn(3)
     if isinstance(settings, MixtureSettings):
         training = training.thinned(settings.max_frames)
-        made = make_mixture(run, settings, training, fit_seed)
+        samples = latent_samples(training, run.coordinates, settings.held_out)
+        made = make_mixture(samples, run.coordinates.mixture, settings, fit_seed, run.pool)
     else:
-        made = make_potential(run, settings, training, fit_seed)
+        made = train_potential(run, settings, training, fit_seed)
     x = run.coordinates.encode(training.positions)
     held_out = made.held_out
     errors = denoising_errors(run, made.compared, x[held_out], training.weights[held_out], noise_seed)
     check, evaluations = _check_by_dynamics(made.denoiser, x, training, run, check_seed)
-    save_denoiser(run, made.denoiser, run.path(DENOISER))
+    write_denoiser(run, made.denoiser, run.path(DENOISER))
     results = made.results | {
         "kind": settings.kind,
         "unit": run.coordinates.unit,
@@ -52,52 +54,17 @@ def make_denoiser(run: Run) -> StageReport:
     return StageReport({"model_check": evaluations}, results)
 
 
-def save_denoiser(run: Run, denoiser: Any, path: Path) -> None:
-    """Write a run's denoiser with what it is of."""
-    description = {
-        "system": run.molecule.name,
-        "coordinates": run.settings.coordinates.model_dump(mode="json"),
-        "atoms": np.array(run.coordinates.atoms).tolist(),
-        "model_temperature": run.settings.samples.model_temperature,
-        "settings": run.settings.denoiser.model_dump(mode="json"),
-    }
-    denoiser.save(path, description)
-
-
-def load_denoiser(run: Run) -> Denoiser:
-    """The denoiser that :func:`make_denoiser` has written, or what on-policy rounds have made of it.
-
-    Raises
-    ------
-    GeometryError
-        If it is of another system or other coordinates.
-    """
-    refined = run.path(REFINED_DENOISER)
-    path = refined if refined.is_file() else run.path(DENOISER)
-    denoiser: Denoiser
-    mixture = isinstance(run.settings.denoiser, MixtureSettings)
-    load = MIXTURES[run.settings.coordinates.kind].load if mixture else PotentialDenoiser.load
-    denoiser, description = load(path)
-    check_description(path, denoiser, description, run.molecule, run.coordinates)
-    return denoiser
-
-
-def laboratory_denoiser(denoiser: Denoiser) -> Denoiser:
-    """The denoiser as restrained dynamics sees it: a mixture of superposed positions knows of no rotations."""
-    return FreeRotations(denoiser) if isinstance(denoiser, GaussianMixtureDenoiser) else denoiser
-
-
 def denoising_errors(
     run: Run, compared: Mapping[str, Denoiser], x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
 ) -> list[dict[str, float]]:
     """Held-out E|x − x̂|² of several denoisers, over the range of SNR."""
-    rows, unit, frame = [], squared(run.coordinates.unit), make_frame(run.coordinates)
+    rows, unit, noise_space = [], squared(run.coordinates.unit), run.coordinates.noise_space()
     low, high = np.log(run.settings.geodesics.snr_bounds)
     noise, repeats = int(seed.generate_state(1)[0]), -(-_NOISED // len(x))
     for log_snr in np.linspace(low, high, 8):
         errors = {
             name: denoising_error(
-                model, frame, x, weights, float(log_snr), torch.Generator().manual_seed(noise), repeats
+                model, noise_space, x, weights, float(log_snr), torch.Generator().manual_seed(noise), repeats
             )
             for name, model in compared.items()
         }
@@ -118,7 +85,7 @@ def _check_by_dynamics(
     end = np.log(run.settings.geodesics.end_snr)
     log_snr = torch.linspace(end - 2, end, count, dtype=torch.float64)
     frames = np.random.default_rng(pick_seed).choice(len(x), count, p=training.weights)
-    known = laboratory_denoiser(denoiser)
+    known = laboratory_denoiser(denoiser, run.coordinates.noise_space())
     with torch.no_grad():
         points = Points(known.moments(torch.from_numpy(x[frames]), log_snr).mean, log_snr)
         moments = known.moments(points.y, points.log_snr)

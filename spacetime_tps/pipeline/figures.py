@@ -15,9 +15,9 @@ from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.patheffects import withStroke
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, State, Values
+from spacetime_tps.drawing import DPI
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
-DPI = 150
 BINS = 90
 FREE_ENERGY_CAP = 40.0
 """Highest free energy that is told apart, kJ/mol."""

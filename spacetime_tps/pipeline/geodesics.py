@@ -12,15 +12,16 @@ import torch
 from spacetime_tps.calibration.windows import Windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray, Values
-from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
-from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.denoisers import Denoiser
+from spacetime_tps.denoisers.base import RefinedDenoiser
+from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.pipeline.annealing import fraction_in_region, measure_paths, run_paths
-from spacetime_tps.pipeline.denoiser import load_denoiser, save_denoiser
 from spacetime_tps.pipeline.on_policy import agrees, join, measure_curve, retrain
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import StageReport, make_frame
+from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.denoiser import read_denoiser, write_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import GEODESICS, REFINED_DENOISER
 from spacetime_tps.runs.read import TrainingSet, geodesic_path, read_training_set
@@ -56,7 +57,7 @@ class Region:
 
 def make_geodesics(run: Run) -> StageReport:
     """Solve and write ``geodesics/*.npz``; in on-policy rounds refine the denoiser and solve again."""
-    denoiser, samples = load_denoiser(run), read_training_set(run)
+    denoiser, samples = read_denoiser(run), read_training_set(run)
     training = samples
     rounds = run.settings.geodesics.rounds
     evaluations = {"channel_trials": 0, "windows": 0}
@@ -79,7 +80,7 @@ def make_geodesics(run: Run) -> StageReport:
         training = join(samples, sampled, run.coordinates)
         training = replace(training, positions=run.molecule.named_alike(training.positions))
         denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
-        save_denoiser(run, denoiser, run.path(REFINED_DENOISER))
+        write_denoiser(run, denoiser, run.path(REFINED_DENOISER))
     if rounds:
         report["rounds"] = history
     return StageReport(evaluations, report)
@@ -102,8 +103,8 @@ def _solve_all(
     samples = torch.from_numpy(run.coordinates.encode(training.positions))
     known: Sequence[Constraint] = ()  # where the denoiser can be asked
     bound = VarianceBound(settings.variance_bound)
-    if isinstance(denoiser, PotentialDenoiser):
-        bound, *known = network_constraints(make_frame(run.coordinates), settings)
+    if isinstance(denoiser, RefinedDenoiser):
+        bound, *known = network_constraints(run.coordinates.noise_space(), settings)
     trials = 0
 
     def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
@@ -135,13 +136,13 @@ def _solve_all(
     return low_variance, trials
 
 
-def network_constraints(frame: Frame, settings: GeodesicSettings) -> tuple[VarianceBound, NoiseShell]:
+def network_constraints(noise_space: NoiseSpace, settings: GeodesicSettings) -> tuple[VarianceBound, NoiseShell]:
     """For curves by a network, which knows that molecules librate: the bound with the ends' librations, and its domain.
 
     The domain is where noise takes samples, up to three standard deviations of |ε|².
     """
-    librations = (frame.degrees - frame.dimension) / settings.end_snr
-    shell = NoiseShell(frame.degrees + 3 * np.sqrt(2 * frame.degrees))
+    librations = (noise_space.degrees - noise_space.dimension) / settings.end_snr
+    shell = NoiseShell(noise_space.degrees + 3 * np.sqrt(2 * noise_space.degrees))
     return VarianceBound(settings.variance_bound + librations), shell
 
 

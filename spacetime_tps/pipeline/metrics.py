@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.dynamics.annealing import TransitionPath
 from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.statistics.intervals import mean_sd
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,3 @@ def path_metrics(
         hit.append(path.failure is None and all(close))
         energy.append(float(path.highest_potential_energy.max()))
     return PathMetrics(np.array(rmsd), np.array(hit, dtype=bool), np.array(energy))
-
-
-def mean_sd(values: FloatArray) -> dict[str, float | None]:
-    """Mean, standard deviation and standard error of those values (n,) that are finite; None if there are none."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return {"mean": None, "sd": None, "standard_error": None}
-    sd = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
-    return {"mean": float(finite.mean()), "sd": sd, "standard_error": sd / float(np.sqrt(len(finite)))}

@@ -6,7 +6,6 @@ samples are few. MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008)) give
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +17,9 @@ from spacetime_tps.calibration.windows import Windows, sample_windows
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
-from spacetime_tps.free_energy.estimates import restraint_energies
-from spacetime_tps.generation.comparison import effective_size
-from spacetime_tps.pipeline.denoiser import laboratory_denoiser
-from spacetime_tps.pipeline.mixtures import make_mixture
-from spacetime_tps.pipeline.potential import make_potential
+from spacetime_tps.denoisers.noise_space import laboratory_denoiser
+from spacetime_tps.pipeline.potential import train_potential
+from spacetime_tps.pipeline.samples import latent_samples
 from spacetime_tps.progress import log
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import TrainingSet
@@ -30,17 +27,19 @@ from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.statistics.correlation import kish_size
+from spacetime_tps.statistics.mbar import mbar_weights
+from spacetime_tps.training.mixtures import make_mixture
 
 WINDOWS = 24
 _FRAMES = 40  # of each chain in a window
-_SOLVER = ({"method": "adaptive", "options": {"maxiter": 200}},)
 
 
 def measure_curve(
     run: Run, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
 ) -> tuple[Windows, Points, dict[str, float]]:
     """Windows along a curve, and its length by the model and by their dynamics."""
-    known = laboratory_denoiser(denoiser)
+    known = laboratory_denoiser(denoiser, run.coordinates.noise_space())
     with torch.no_grad():
         at = resample_polyline(known, points, WINDOWS)
         by_model = curve_divergences(at, moments_at(known, at, name)).clamp(min=0).sqrt().sum()
@@ -66,10 +65,11 @@ def retrain(
     """The denoiser of an enlarged training set: a mixture is fitted anew, a network goes on from its weights."""
     settings = run.settings.denoiser
     if isinstance(settings, MixtureSettings):
-        made = make_mixture(run, settings, training.thinned(settings.max_frames), seed)
+        samples = latent_samples(training.thinned(settings.max_frames), run.coordinates, settings.held_out)
+        made = make_mixture(samples, run.coordinates.mixture, settings, seed, run.pool)
     else:
         assert isinstance(denoiser, PotentialDenoiser)
-        made = make_potential(run, settings, training, seed, denoiser)
+        made = train_potential(run, settings, training, seed, denoiser)
     return made.denoiser, made.results
 
 
@@ -87,30 +87,27 @@ def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordi
         Windows and where they are.
     coordinates : Coordinates
     """
-    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
-    from pymbar import MBAR
-
     kept = _evenly_by_weight(training.weights)
     positions, counts = [training.positions[kept]], [len(kept)]
     for windows, points in rounds:
-        chains, frames = windows.positions.shape[1:3]
+        replicas, frames = windows.positions.shape[1:3]
         positions.append(windows.positions.reshape(-1, *windows.positions.shape[3:]))
-        counts += [chains * frames] * len(points)
+        counts += [replicas * frames] * len(points)
     together = np.concatenate(positions)
     bias = [np.zeros((1, len(together)))]
     for _, at in rounds:
         centres = coordinates.decode(at.y.numpy())
-        bias.append(restraint_energies(coordinates, together, centres, at.log_snr.numpy()))
-    weights = MBAR(np.concatenate(bias), np.array(counts), solver_protocol=_SOLVER).weights()[:, 0]
-    chains = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
-    new = training.source.max() + 1 + np.arange(chains).repeat((len(together) - len(kept)) // chains)
-    return TrainingSet(together, weights / weights.sum(), np.concatenate([training.source[kept], new]))
+        bias.append(coordinates.restraint_energies(together, centres, at.log_snr.numpy()))
+    weights = mbar_weights(np.concatenate(bias), np.array(counts))
+    replicas = sum(windows.positions.shape[0] * windows.positions.shape[1] for windows, _ in rounds)
+    new = training.source.max() + 1 + np.arange(replicas).repeat((len(together) - len(kept)) // replicas)
+    return TrainingSet(together, weights, np.concatenate([training.source[kept], new]))
 
 
 def _evenly_by_weight(weights: FloatArray) -> np.ndarray:
     """Frames drawn at even steps of cumulative weight, as many as are effective; all if their weights are equal."""
     if np.ptp(weights) <= 1e-12 * weights.max():
         return np.arange(len(weights))
-    effective = int(effective_size(weights))
+    effective = int(kish_size(weights))
     steps = (np.arange(effective) + 0.5) / effective
     return np.searchsorted(np.cumsum(weights) / weights.sum(), steps).clip(max=len(weights) - 1)

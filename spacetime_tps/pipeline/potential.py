@@ -1,38 +1,34 @@
-"""The neural denoiser of a run: its coarse mixture, its network, its training."""
+"""The neural denoiser of a run: what the network knows of the molecule, where it learns, and what it starts from."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from spacetime_tps.coordinates import CartesianCoordinates, Coordinates
-from spacetime_tps.coordinates.states import FloatArray, state_indices
-from spacetime_tps.denoisers import Denoiser, FreeRotations, PotentialDenoiser
+from spacetime_tps.coordinates import Coordinates
+from spacetime_tps.coordinates.states import state_indices
+from spacetime_tps.denoisers import PotentialDenoiser
 from spacetime_tps.denoisers.message_passing import MolecularGraph
-from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.errors import GeometryError, TrajectoryError
-from spacetime_tps.pipeline.mixtures import MIXTURES, MadeDenoiser, fit_mixtures
-from spacetime_tps.pipeline.samples import held_out_blocks
-from spacetime_tps.progress import log, track
-from spacetime_tps.runs.context import make_frame
+from spacetime_tps.errors import TrajectoryError
+from spacetime_tps.pipeline.samples import latent_samples
+from spacetime_tps.progress import log
+from spacetime_tps.runs.denoiser import check_description
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import TRAINING_CHECKPOINT
 from spacetime_tps.runs.read import TrainingSet
-from spacetime_tps.settings.denoiser import MixtureSettings, PotentialSettings
-from spacetime_tps.training.trainer import Samples, Trainer, principal_directions
+from spacetime_tps.settings.denoiser import PotentialSettings
+from spacetime_tps.training.mixtures import MadeDenoiser
+from spacetime_tps.training.potential import make_potential
+from spacetime_tps.training.trainer import Samples
 
 _BEYOND = 2.0  # of log SNR, above the geodesics' bound: for samples, whose last noise is small
 _CUTOFF = 0.35  # nm: atoms that come so near speak to each other
 
 
-def make_potential(
+def train_potential(
     run: Run,
     settings: PotentialSettings,
     training: TrainingSet,
@@ -58,32 +54,24 @@ def make_potential(
         If the samples are too few, or the checkpoint is damaged or of another training.
     """
     _check_states(run, training)
-    x, weights = run.coordinates.encode(training.positions), training.weights
-    held_out = held_out_blocks(training.source, settings.held_out)
+    samples = latent_samples(training, run.coordinates, settings.held_out)
     if start is None and settings.pretrained is not None:
         known = load_pretrained(settings.pretrained, run.molecule, run.coordinates)
         log.info("the denoiser of %s is taken as it is", settings.pretrained)
-        return MadeDenoiser(known, {"potential": known, "mixture": known.base}, held_out, {})
-    mixture_seed, *seeds = seed.spawn(3)
-    weight_seed, training_seed = (int(s.generate_state(1)[0]) for s in seeds)
-    log_snr_range = _log_snr_range(run)
-    directions = principal_directions(torch.from_numpy(x[~held_out]), torch.from_numpy(weights[~held_out]))
-    if start is None:
-        base = _coarse(run, settings, x[~held_out], weights[~held_out], mixture_seed)
-        constants = _constants(run, settings, directions, x, weights)
-        generator = torch.Generator().manual_seed(weight_seed)
-        network = build_network(settings.network, constants, log_snr_range, settings.width, settings.depth, generator)
-    else:
-        base, network = start.base, copy.deepcopy(start.network)
-    frame, checkpoint = make_frame(run.coordinates), run.path(TRAINING_CHECKPOINT)
-    samples = Samples(*(torch.from_numpy(array) for array in (x, weights, held_out)))
-    trainer = Trainer(base, network, frame, samples, settings, log_snr_range, training_seed, checkpoint)
-    history = trainer.fit(lambda steps: track(steps, "training", len(steps)))
-    log.info("training: %s; weights of step %d are kept", history.message, history.best_step)
-    single = MIXTURES[run.settings.coordinates.kind].single(x[~held_out], weights[~held_out])
-    compared = {"potential": trainer.denoiser(), "mixture": base, "single_component": single}
-    checkpoint.unlink()
-    return MadeDenoiser(trainer.denoiser(), compared, held_out, {"training": asdict(history)})
+        return MadeDenoiser(known, {"potential": known, "mixture": known.base}, samples.held_out.numpy(), {})
+    low, high = np.log(run.settings.geodesics.snr_bounds)
+    return make_potential(
+        samples,
+        run.coordinates.mixture,
+        run.coordinates.noise_space(),
+        settings,
+        (float(low), float(high + _BEYOND)),
+        seed,
+        run.pool,
+        run.path(TRAINING_CHECKPOINT),
+        graph=_graph(run, samples) if settings.network == "message_passing" else None,
+        start=start,
+    )
 
 
 def load_pretrained(path: Path, molecule: MolecularSystem, coordinates: Coordinates) -> PotentialDenoiser:
@@ -99,22 +87,6 @@ def load_pretrained(path: Path, molecule: MolecularSystem, coordinates: Coordina
     return denoiser
 
 
-def check_description(
-    path: Path, denoiser: Denoiser, description: dict[str, Any], molecule: MolecularSystem, coordinates: Coordinates
-) -> None:
-    """Refuse a denoiser of another system or other coordinates.
-
-    Raises
-    ------
-    GeometryError
-    """
-    atoms = np.array(coordinates.atoms).tolist()
-    if description.get("atoms") != atoms or denoiser.dimension != coordinates.dimension:
-        raise GeometryError(f"{path} was made for other atoms than this run's")
-    if description.get("system") != molecule.name:
-        raise GeometryError(f"{path} was made for {description.get('system')}, not for {molecule.name}")
-
-
 def _check_states(run: Run, training: TrainingSet) -> None:
     visited = state_indices(run.molecule.states, training.positions)
     counts = [int((visited == index).sum()) for index in range(2)]
@@ -126,31 +98,11 @@ def _check_states(run: Run, training: TrainingSet) -> None:
         )
 
 
-def _log_snr_range(run: Run) -> tuple[float, float]:
-    low, high = np.log(run.settings.geodesics.snr_bounds)
-    return float(low), float(high + _BEYOND)
-
-
-def _coarse(
-    run: Run, settings: PotentialSettings, x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
-) -> Denoiser:
-    mixture = MixtureSettings(components=(settings.components,), fits=settings.fits, shrinkage=settings.shrinkage)
-    (base,) = fit_mixtures(run, mixture, x, weights, [settings.components], seed)
-    return FreeRotations(base) if isinstance(run.coordinates, CartesianCoordinates) else base
-
-
-def _constants(
-    run: Run,
-    settings: PotentialSettings,
-    directions: tuple[Tensor, Tensor, Tensor],
-    x: FloatArray,
-    weights: FloatArray,
-) -> dict[str, Tensor]:
-    """What the network is made of."""
-    if settings.network == "perceptron":
-        return dict(zip(("mean", "axes", "variances"), directions, strict=True))
-    assert isinstance(run.coordinates, CartesianCoordinates)  # settings have seen to it
-    atoms = [run.molecule.topology.atom(atom) for atom in run.coordinates.atoms]
+def _graph(run: Run, samples: Samples) -> MolecularGraph:
+    """What a message-passing network knows of the molecule: kinds of atoms, bonds, and who comes near."""
+    chosen = run.coordinates.positioned
+    assert chosen is not None  # settings have seen to it
+    atoms = [run.molecule.topology.atom(atom) for atom in chosen]
     index = {atom.index: i for i, atom in enumerate(atoms)}
     names = sorted({(atom.residue.name, atom.name) for atom in atoms})
     kinds = torch.tensor([names.index((atom.residue.name, atom.name)) for atom in atoms])
@@ -159,12 +111,6 @@ def _constants(
         for a, b in run.molecule.topology.bonds
         if a.index in index and b.index in index
     ]
-    graph = MolecularGraph.from_samples(
-        torch.from_numpy(run.coordinates.basis),
-        kinds,
-        torch.tensor(bonds),
-        torch.from_numpy(x),
-        torch.from_numpy(weights),
-        _CUTOFF,
-    )
-    return {name: getattr(graph, name) for name in graph.__dataclass_fields__}
+    axes = run.coordinates.decode(np.eye(run.coordinates.dimension))  # (dimension, atoms, 3), orthonormal
+    basis = torch.from_numpy(axes.reshape(len(axes), -1).T.copy())
+    return MolecularGraph.from_samples(basis, kinds, torch.tensor(bonds), samples.x, samples.weights, _CUTOFF)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import mdtraj
 import numpy as np
+import torch
 
+from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
@@ -22,8 +23,9 @@ from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
-
-BLOCKS = 10  # of time, in which a trajectory is divided into training and held-out samples
+from spacetime_tps.statistics.blocks import held_out_blocks
+from spacetime_tps.statistics.mbar import ladder_weights
+from spacetime_tps.training.trainer import Samples
 
 
 def make_samples(run: Run) -> StageReport:
@@ -55,6 +57,13 @@ def make_samples(run: Run) -> StageReport:
     return StageReport({"sampling": evaluations}, results)
 
 
+def latent_samples(training: TrainingSet, coordinates: Coordinates, held_out: float) -> Samples:
+    """What a denoiser learns from a training set: latent vectors, weights, and which share of them is held out."""
+    x = coordinates.encode(training.positions)
+    mask = held_out_blocks(training.source, held_out)
+    return Samples(*(torch.from_numpy(array) for array in (x, training.weights, mask)))
+
+
 def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:
     """Every ``stride``-th frame of the user's trajectories with its weight; every frame is checked.
 
@@ -67,18 +76,6 @@ def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> Tra
     weights = _file_weights(settings, trajectories)
     kept = [trajectory.xyz[:: settings.stride].astype(float) for trajectory in trajectories]
     return _concatenate(kept, [w[:: settings.stride] for w in weights])
-
-
-def held_out_blocks(source: np.ndarray, fraction: float) -> np.ndarray:
-    """Which frames are held out: whole blocks of time, evenly spread over every trajectory. Shape (frames,)."""
-    mask = np.zeros(len(source), dtype=bool)
-    chosen = np.floor(np.arange(1, BLOCKS + 1) * fraction) > np.floor(np.arange(BLOCKS) * fraction)
-    if not chosen.any():
-        chosen[BLOCKS // 2] = True
-    for trajectory in np.unique(source):
-        frames = np.flatnonzero(source == trajectory)
-        mask[frames] = chosen[np.arange(len(frames)) * BLOCKS // len(frames)]
-    return mask
 
 
 def load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
@@ -161,38 +158,9 @@ def _replica_training_set(ensembles: Sequence[Ensemble], settings: ReplicaExchan
     if settings.weights == "replica":
         return _concatenate(positions, [np.ones(len(x)) for x in positions])
     energies = [e.potential_energy[keep] for e, keep in zip(ensembles, kept, strict=True)]
-    weights = mbar_weights(energies, [e.temperature for e in ensembles], settings.model_temperature)
+    kt = [MOLAR_GAS_CONSTANT * e.temperature for e in ensembles]
+    weights = ladder_weights(energies, kt, MOLAR_GAS_CONSTANT * settings.model_temperature)
     return _concatenate(positions, weights)
-
-
-def mbar_weights(energies: Sequence[FloatArray], temperatures: Sequence[float], target: float) -> list[FloatArray]:
-    """Weights of every frame of a temperature ladder at a target temperature (Shirts & Chodera 2008).
-
-    Parameters
-    ----------
-    energies : sequence of array, shape (frames,)
-        Potential energies in kJ/mol, one array per temperature.
-    temperatures : sequence of float
-        In K.
-    target : float
-        In K.
-
-    Returns
-    -------
-    list of array, shape (frames,)
-        They sum to one over all frames.
-    """
-    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it warns that it will not use JAX
-    from pymbar import MBAR
-
-    u = np.concatenate(energies)
-    beta = 1 / (MOLAR_GAS_CONSTANT * np.asarray(temperatures))
-    counts = np.array([len(e) for e in energies])
-    free_energies = MBAR(beta[:, None] * u, counts).f_k
-    denominators = np.log(counts)[:, None] + free_energies[:, None] - beta[:, None] * u
-    log_weight = -u / (MOLAR_GAS_CONSTANT * target) - np.logaddexp.reduce(denominators, axis=0)
-    weight = np.exp(log_weight - log_weight.max())
-    return np.split(weight / weight.sum(), np.cumsum(counts)[:-1])
 
 
 def _concatenate(positions: Sequence[FloatArray], weights: Sequence[FloatArray]) -> TrainingSet:

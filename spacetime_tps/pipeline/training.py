@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.pipeline.denoiser import denoising_errors, save_denoiser
-from spacetime_tps.pipeline.potential import make_potential
+from spacetime_tps.pipeline.denoiser import denoising_errors
+from spacetime_tps.pipeline.potential import train_potential
 from spacetime_tps.progress import log
+from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import POTENTIAL, POTENTIAL_RESULTS, TRAINING_CHECKPOINT
 from spacetime_tps.runs.read import read_training_set
@@ -83,11 +84,11 @@ def train(
                 remove(run.path(name))
         training = read_training_set(run)
         with run.workers(workers):
-            made = make_potential(run, denoiser, training, run.seed("train"))
+            made = train_potential(run, denoiser, training, run.seed("train"))
         x = run.coordinates.encode(training.positions[made.held_out])
         weights = training.weights[made.held_out]
         errors = denoising_errors(run, made.compared, x, weights, run.seed("train errors"))
-        save_denoiser(run, made.denoiser, file)
+        write_denoiser(run, made.denoiser, file)
         results = {"system": run.molecule.name, "unit": run.coordinates.unit, **made.results, "denoising_error": errors}
         write_json(run.path(POTENTIAL_RESULTS), results)
         run.finish("train", started, after=["samples"])

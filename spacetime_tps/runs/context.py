@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from spacetime_tps.coordinates import CartesianCoordinates, Coordinates, TorsionCoordinates
 from spacetime_tps.coordinates.states import select
-from spacetime_tps.denoisers.noise_space import Frame, PlainFrame, RigidFrame
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.settings.run import RunSettings, TorsionSettings
 
@@ -38,10 +35,3 @@ def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> Coordi
     atoms = select(molecule.topology, wanted.atoms, "coordinates.atoms")
     template = wanted.template or molecule.states[0].structure
     return CartesianCoordinates.from_structure(atoms.tolist(), molecule.structures[template])
-
-
-def make_frame(coordinates: Coordinates) -> Frame:
-    """Where the noise of latent coordinates lives."""
-    if isinstance(coordinates, CartesianCoordinates):
-        return RigidFrame(torch.from_numpy(coordinates.basis), torch.from_numpy(coordinates.template))
-    return PlainFrame(coordinates.dimension)

@@ -15,6 +15,7 @@ from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import GEODESIC_FILES, GEODESICS, TRAINING_FRAMES, TRAINING_WEIGHTS
 from spacetime_tps.runs.trajectories import write_hdf5
+from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.writing import replacing
 
 
@@ -39,7 +40,7 @@ class TrainingSet:
     @property
     def effective_size(self) -> float:
         """Kish's number (Σw)²/Σw² of frames of equal weight that these are worth."""
-        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
+        return kish_size(self.weights)
 
     def thinned(self, most: int) -> TrainingSet:
         """At most that many of the frames, evenly spaced."""

@@ -13,11 +13,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.drawing import DPI
 from spacetime_tps.settings.surface import DiscSettings
 from spacetime_tps.spacetime import Geodesic
 from spacetime_tps.surfaces.surface import Surface
 
-DPI = 150
 SHOWN_PATHS = 20
 SHOWN_PERCENTAGE = 60
 """How much of the surface, the low part of it, is told apart by colour."""

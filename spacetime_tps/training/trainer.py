@@ -20,14 +20,14 @@ from torch import Tensor
 
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.denoisers.files import read, write
-from spacetime_tps.denoisers.noise_space import Frame, PlainFrame
+from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.denoisers.potential import Network, PotentialDenoiser, corrected
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.spacetime.family import Points, symmetric_divergence
+from spacetime_tps.statistics.correlation import kish_size
 
-OTHERS = 4096  # samples that targets are averaged over in a plain frame
 LEVELS = 27  # of noise, where the base is measured and the network validated
 PER_LEVEL = 512  # samples at each
 DRAWS = 32  # batches that these come in: the noise of targets that are averaged over the same samples is the same
@@ -85,7 +85,7 @@ def principal_directions(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Te
     GeometryError
         If the samples are too few to know them.
     """
-    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    effective = kish_size(weights.numpy())
     dimension = x.shape[1]
     if effective < 4 * dimension:
         raise GeometryError(
@@ -108,7 +108,7 @@ class Trainer:
         The coarse denoiser.
     network : Network
         Trained in place.
-    frame : Frame
+    noise_space : NoiseSpace
     samples : Samples
     settings : PotentialSettings
     log_snr_range : tuple of float
@@ -122,14 +122,14 @@ class Trainer:
         self,
         base: Denoiser,
         network: Network,
-        frame: Frame,
+        noise_space: NoiseSpace,
         samples: Samples,
         settings: PotentialSettings,
         log_snr_range: tuple[float, float],
         seed: int,
         checkpoint: Path | None = None,
     ) -> None:
-        self.base, self.frame, self.settings, self.range = base, frame, settings, log_snr_range
+        self.base, self.noise_space, self.settings, self.range = base, noise_space, settings, log_snr_range
         self.checkpoint = checkpoint
         self.device = torch.device(settings.device)
         self.network = network.to(self.device, torch.float32).requires_grad_(True)
@@ -202,20 +202,8 @@ class Trainer:
         return PotentialDenoiser(self.base, self.network, self.range)
 
     def _batch(self, x: Tensor, weights: Tensor, log_snr: Tensor, generator: torch.Generator) -> Batch:
-        """Noised samples, one at each log SNR.
-
-        In a plain frame samples are drawn evenly and targets averaged with the weights, so that hot samples with small
-        weights, as on barriers, are learned from too. Elsewhere samples are drawn by weight, for to average would be
-        to superpose each sample on each y.
-        """
-        count = len(log_snr)
-        if isinstance(self.frame, PlainFrame):
-            index = torch.randint(len(x), (count + OTHERS,), generator=generator)
-            y, _, _ = self.frame.noisy(x[index[:count]], log_snr, generator)
-            target, square = self.frame.average(y, log_snr, x[index], weights[index].log())
-        else:
-            index = torch.multinomial(weights, count, replacement=True, generator=generator)
-            y, target, square = self.frame.noisy(x[index], log_snr, generator)
+        """Noised samples, one at each log SNR, with what the base says of them."""
+        y, target, square = self.noise_space.draw(x, weights, log_snr, generator)
         with torch.no_grad():
             return Batch(y, log_snr, target, square, self.base.moments(y, log_snr))
 

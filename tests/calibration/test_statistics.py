@@ -1,18 +1,16 @@
-"""Denoising error of an exact denoiser, errors of correlated series, and moments and divergences of exact samples."""
+"""Denoising error of an exact denoiser, and moments and divergences of exact samples."""
 
 import numpy as np
 import pytest
 import torch
 
 from spacetime_tps.calibration.statistics import (
-    block_mean,
     compare_moments,
     denoising_error,
-    halves_score,
     sampled_curve,
 )
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.noise_space import FreeRotations, PlainFrame
+from spacetime_tps.denoisers.noise_space import FreeRotations, PlainNoiseSpace
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.family import curve_divergences
 
@@ -31,7 +29,7 @@ def test_denoising_error_of_a_gaussian(log_snr, dimension):
     c, mean, samples = 0.3, np.arange(dimension, dtype=float), 4000
     denoiser = GaussianMixtureDenoiser([1.0], mean[None], c * np.eye(dimension)[None])
     x = mean + np.sqrt(c) * np.random.default_rng(0).normal(size=(samples, dimension))
-    found = denoising_error(denoiser, PlainFrame(dimension), x, np.ones(samples), log_snr, seeded(1))
+    found = denoising_error(denoiser, PlainNoiseSpace(dimension), x, np.ones(samples), log_snr, seeded(1))
     exact = dimension * c / (1 + np.exp(log_snr) * c)
     assert abs(found - exact) < 4 * exact * np.sqrt(2 / (dimension * samples))
 
@@ -42,7 +40,7 @@ def test_no_other_denoiser_has_a_lower_error():
     errors = [
         denoising_error(
             GaussianMixtureDenoiser([1.0], [[shift, 0.0]], scale * np.eye(2)[None]),
-            PlainFrame(2),
+            PlainNoiseSpace(2),
             x,
             np.ones(4000),
             0.0,
@@ -58,42 +56,10 @@ def test_weights_weigh_samples():
     denoiser = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
     x = np.concatenate([np.random.default_rng(4).normal(size=(3000, 1)), np.full((3000, 1), 50.0)])
     weights = np.repeat([7.0, 0.0], 3000)
-    found = denoising_error(denoiser, PlainFrame(1), x, weights, 0.0, seeded(5))
+    found = denoising_error(denoiser, PlainNoiseSpace(1), x, weights, 0.0, seeded(5))
     assert abs(found - 0.5) < 4 * 0.5 * np.sqrt(2 / 3000)
-    half = denoising_error(denoiser, PlainFrame(1), x, np.ones(6000), 0.0, seeded(5))
+    half = denoising_error(denoiser, PlainNoiseSpace(1), x, np.ones(6000), 0.0, seeded(5))
     assert half == pytest.approx(0.5 * 0.5 + 0.5 * (50 / 2) ** 2, rel=0.05)  # x̂ of y ≈ 50 is 25
-
-
-def ar1(correlation: float, series: int, length: int) -> np.ndarray:
-    """Stationary AR(1) series of unit variance, (length, series)."""
-    rng = np.random.default_rng(6)
-    x = np.empty((length, series))
-    x[0] = rng.normal(size=series)
-    for step in range(1, length):
-        x[step] = correlation * x[step - 1] + np.sqrt(1 - correlation**2) * rng.normal(size=series)
-    return x
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.8])
-def test_error_of_the_mean_of_correlated_series(correlation):
-    """Var[mean] = [(1 + ρ)/(1 − ρ) − 2ρ(1 − ρⁿ)/(n (1 − ρ)²)]/n, estimated by 400 series of 10 blocks each.
-
-    A block estimate of a variance has relative spread √(2/9); blocks of 100 frames miss 2ρ/(100 (1 − ρ²)) = 4 % of
-    it at ρ = 0.8, which is added to the tolerance. The naive error would be nine times too small in the square.
-    """
-    n, series = 1000, 400
-    mean, error = block_mean(ar1(correlation, series, n))
-    exact = ((1 + correlation) / (1 - correlation) - 2 * correlation / (n * (1 - correlation) ** 2)) / n
-    tolerance = 4 * np.sqrt(2 / 9 / series) + 2 * correlation / (100 * (1 - correlation**2))
-    assert (error**2).mean() == pytest.approx(exact, rel=tolerance)
-    assert mean.var() == pytest.approx(exact, rel=4 * np.sqrt(2 / series))
-    assert mean.shape == error.shape == (series,)
-
-
-def test_block_mean_by_hand():
-    mean, error = block_mean(np.array([1.0, 3.0, 5.0, 7.0]), blocks=2)
-    assert mean == 4.0
-    assert error == pytest.approx(np.sqrt(8 / 2))  # blocks 2 and 6
 
 
 def test_compare_moments_by_hand():
@@ -136,7 +102,7 @@ def test_what_lies_outside_the_latent_space_counts():
     assert part["variance_md"] - whole["variance_md"] == pytest.approx((x[:, 2] ** 2).mean() - outside, rel=1e-9)
 
 
-DIMENSION, CHAINS, FRAMES, REPEATS = 4, 8, 25, 300
+DIMENSION, REPLICAS, FRAMES, REPEATS = 4, 8, 25, 300
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +123,13 @@ def exact(windows) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def estimates(windows):
-    """300 of them, each from eight chains of 25 frames in every window, drawn from the posteriors themselves.
+    """300 of them, each from eight replicas of 25 frames in every window, drawn from the posteriors themselves.
 
     In the latent space these are N(y SNR s², s² I) with s² = 1/(1 + SNR); outside, N(0, I/SNR).
     """
     rng = np.random.default_rng(10)
     y, snr = windows.y.numpy(), windows.snr.numpy()
-    shape = (len(y), CHAINS, FRAMES)
+    shape = (len(y), REPLICAS, FRAMES)
     found = []
     for _ in range(REPEATS):
         noise = rng.normal(size=(*shape, DIMENSION)) / np.sqrt(1 + snr)[:, None, None, None]
@@ -205,15 +171,6 @@ def test_errors_of_sampled_divergences_too(estimates):
 
 def test_identical_windows_are_no_distance_apart(windows):
     y, snr = (np.repeat(array[:1].numpy(), 3, axis=0) for array in (windows.y, windows.snr))
-    latent = np.random.default_rng(11).normal(size=(3, CHAINS, 5, DIMENSION))
-    found = sampled_curve(y, snr, latent, np.ones((3, CHAINS, 5)))
+    latent = np.random.default_rng(11).normal(size=(3, REPLICAS, 5, DIMENSION))
+    found = sampled_curve(y, snr, latent, np.ones((3, REPLICAS, 5)))
     assert (found.energy, found.length, found.energy_error, found.length_error) == (0, 0, 0, 0)
-
-
-def test_halves_of_stationary_chains_agree_and_of_drifting_ones_do_not():
-    """Without drift the score is Student's t of 7 degrees, whose square has the mean 7/5 and the variance 10.5."""
-    noise = np.random.default_rng(12).normal(size=(2000, 8, 20))
-    score = halves_score(noise)
-    assert score.shape == (2000,)
-    assert (score**2).mean() == pytest.approx(7 / 5, abs=4 * np.sqrt(10.5 / 2000))
-    assert (halves_score(noise + np.linspace(0, 20, 20)) > 10).all()

@@ -23,6 +23,7 @@ from spacetime_tps.runs.reports import write_report
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.statistics.intervals import wilson_interval
 
 PHI = np.linspace(-40, 30, 8)  # degrees, between the states
 
@@ -257,7 +258,7 @@ def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog)
     assert results["outcomes"] == {"A": 2, "B": 2, "none": 6, "failed": 2}
     row = results["frames"][0]
     assert (row["p_b"], row["undecided"], row["failed"]) == (0.5, 3, 1)
-    alone, all_others = committor_job.wilson_interval([1, 5], [6, 6])
+    alone, all_others = wilson_interval([1, 5], [6, 6])
     assert (row["low"], row["high"]) == (alone[0], all_others[1])
     assert "6 of 12 shots reached no state in time" in caplog.text
     assert "2 of 12 shots failed, the first from frame 0: it broke down" in caplog.text

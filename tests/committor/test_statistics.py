@@ -1,43 +1,14 @@
-"""Committors from counted outcomes: coverage of intervals, and the histogram test without the noise of counting."""
+"""The histogram test without the noise of counting."""
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from scipy.integrate import trapezoid
-from scipy.stats import binom
 
 from spacetime_tps.committor.statistics import (
-    CONFIDENCE,
     HistogramTest,
-    committor_figure,
     histogram_test,
     intrinsic_density,
-    wilson_interval,
 )
-
-
-@pytest.mark.parametrize("shots", [10, 20, 50])
-def test_interval_covers_as_often_as_it_says(shots):
-    """Coverage by the exact binomial sum, over all p: on average within 1 % of nominal, nowhere below 83 %."""
-    k = np.arange(shots + 1)
-    low, high = wilson_interval(k, np.full(shots + 1, shots))
-    p = np.linspace(0, 1, 2001)[1:-1]
-    inside = (low <= p[:, None]) & (p[:, None] <= high)
-    coverage = (binom.pmf(k, shots, p[:, None]) * inside).sum(axis=1)
-    assert abs(coverage.mean() - CONFIDENCE) < 0.01
-    assert coverage.min() > 0.83  # just above p = 0, as is known of Wilson's
-
-
-def test_interval_of_a_known_case_and_at_the_ends():
-    """10 of 20: half width z √(n/4 + z²/4)/(n + z²) with z = 1.95996."""
-    low, high = wilson_interval([10, 0, 20, 0], [20, 20, 20, 0])
-    z = 1.959963985
-    half = z * np.sqrt((20 + z**2) / 4) / (20 + z**2)
-    np.testing.assert_allclose([low[0], high[0]], [0.5 - half, 0.5 + half])
-    assert low[1] == 0 and high[2] == 1
-    assert high[1] == pytest.approx(1 - low[2])
-    assert 0 < high[1] < 0.2
-    assert (low[3], high[3]) == (0, 1)
 
 
 def test_test_recovers_the_spread_of_the_true_committors():
@@ -89,11 +60,3 @@ def test_intrinsic_density_has_the_moments_of_the_test():
 @pytest.mark.parametrize("variance", [-0.001, 0.0, 0.25])
 def test_no_density_where_there_is_none(variance):
     assert intrinsic_density(HistogramTest(50, 0.5, 0.01, 0.03, variance, 0.004), np.array([0.5])) is None
-
-
-@pytest.mark.parametrize("tested", [True, False])
-def test_figure(tmp_path, tested):
-    reached_b, shots = np.array([10, 12, 3]), np.full(3, 20)
-    test = histogram_test(reached_b, shots, np.random.default_rng(0)) if tested else None
-    committor_figure(tmp_path / "committor.png", reached_b, shots, test, "title")
-    assert min(imread(tmp_path / "committor.png").shape[:2]) > 300

@@ -3,10 +3,13 @@
 import mdtraj
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from spacetime_tps.coordinates import CartesianCoordinates
+from spacetime_tps.coordinates.rotations import restraint_energies
 from spacetime_tps.errors import MoleculeError, TrajectoryError
+from spacetime_tps.training.mixtures import GAUSSIAN
 
 ALL_ATOMS = 9
 ATOMS = (0, 2, 3, 5, 6, 8)
@@ -170,3 +173,27 @@ def test_projection_sees_how_the_molecule_is_turned(coordinates):
     )
     np.testing.assert_allclose(small, 2 * smaller, rtol=1e-4)
     assert smaller.min() > 1e-4  # nm
+
+
+def test_noise_turns_the_molecule(coordinates):
+    noise_space = coordinates.noise_space()
+    assert (noise_space.dimension, noise_space.degrees) == (3 * len(ATOMS) - 6, 3 * len(ATOMS) - 3)
+    latent = coordinates.encode(frames(5, seed=20))
+    states = noise_space.ambient(torch.from_numpy(latent)).numpy()
+    np.testing.assert_allclose(states.reshape(5, -1, 3), coordinates.decode(latent), atol=1e-12)
+
+
+def test_restraint_energies_are_of_the_chosen_atoms_however_the_molecule_lies(coordinates):
+    positions, log_snr = frames(6, seed=21), np.array([3.0, 7.0, -np.inf])
+    centres = coordinates.decode(coordinates.encode(frames(3, seed=22)))
+    energies = coordinates.restraint_energies(positions, centres, log_snr)
+    np.testing.assert_allclose(
+        coordinates.restraint_energies(moved(positions, seed=23), centres, log_snr), energies, atol=1e-8
+    )
+    np.testing.assert_allclose(energies, restraint_energies(positions[:, list(ATOMS)], centres, log_snr))
+    assert not energies[2].any()
+
+
+def test_its_kind(coordinates):
+    assert coordinates.positioned == ATOMS
+    assert coordinates.mixture is GAUSSIAN

@@ -11,6 +11,7 @@ from spacetime_tps.coordinates import TorsionCoordinates
 from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.errors import ConfigError, MoleculeError, TrajectoryError
 from spacetime_tps.settings.shipped import data_folder
+from spacetime_tps.training.mixtures import VON_MISES
 
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)
 LOOSE = TorsionCoordinates(("first", "second"), ((0, 1, 2, 3), (1, 2, 3, 4)))
@@ -177,3 +178,20 @@ def test_restraint_sees_latent_vectors_only():
     latent, outside = LOOSE.project(positions)
     np.testing.assert_array_equal(latent, LOOSE.encode(positions))
     np.testing.assert_array_equal(outside, np.zeros(10))
+
+
+def test_restraint_energies_are_of_von_mises_densities():
+    """SNR/2 |x − y|² is SNR (1 − cos(θ − μ)) for a centre at the angle μ."""
+    rng = np.random.default_rng(5)
+    angles, at = rng.uniform(-np.pi, np.pi, (7, 2)), rng.uniform(-np.pi, np.pi, (3, 2))
+    log_snr = np.array([1.0, 3.0, -np.inf])
+    centres = np.stack([np.cos(at), np.sin(at)], axis=-1)
+    energies = LOOSE.restraint_energies(chains(angles), centres, log_snr)
+    exact = np.exp(log_snr)[:, None] * (1 - np.cos(angles - at[:, None])).sum(-1)
+    np.testing.assert_allclose(energies, exact, atol=1e-9)
+
+
+def test_its_kind():
+    assert LOOSE.positioned is None
+    assert LOOSE.mixture is VON_MISES
+    assert LOOSE.noise_space().degrees == LOOSE.dimension == 4

@@ -6,30 +6,30 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.noise_space import FreeRotations, PlainFrame, RigidFrame
+from spacetime_tps.denoisers.noise_space import FreeRotations, PlainNoiseSpace, RigidNoiseSpace, laboratory_denoiser
 
 ATOMS = 5
 
 
 @pytest.fixture
-def frame() -> RigidFrame:
+def space() -> RigidNoiseSpace:
     """Of five atoms in no special place, with the orthonormal basis of what translations and rotations leave."""
     template = np.random.default_rng(0).normal(size=(ATOMS, 3))
     template -= template.mean(0)
     shifts = np.tile(np.eye(3), ATOMS)
     turns = np.cross(np.eye(3)[:, None], template[None]).reshape(3, -1)
     basis = np.linalg.svd(np.concatenate([shifts, turns]))[2][6:].T
-    return RigidFrame(torch.from_numpy(basis.copy()), torch.from_numpy(template))
+    return RigidNoiseSpace(torch.from_numpy(basis.copy()), torch.from_numpy(template))
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def near_template(frame: RigidFrame, count: int, spread: float) -> torch.Tensor:
+def near_template(space: RigidNoiseSpace, count: int, spread: float) -> torch.Tensor:
     """Latent vectors of structures near the template."""
-    noise = torch.randn(count, frame.dimension, generator=generator(1), dtype=torch.float64)
-    return frame.template.flatten() @ frame.basis + spread * noise
+    noise = torch.randn(count, space.dimension, generator=generator(1), dtype=torch.float64)
+    return space.template.flatten() @ space.basis + spread * noise
 
 
 def rotations(count: int) -> torch.Tensor:
@@ -40,9 +40,9 @@ def turned(states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     return (states.unflatten(-1, (-1, 3)) @ rotation).flatten(-2)
 
 
-def some_mixture(frame: RigidFrame) -> GaussianMixtureDenoiser:
-    means = near_template(frame, 3, 0.3)
-    return GaussianMixtureDenoiser(np.ones(3), means, np.tile(0.02 * np.eye(frame.dimension), (3, 1, 1)))
+def some_mixture(space: RigidNoiseSpace) -> GaussianMixtureDenoiser:
+    means = near_template(space, 3, 0.3)
+    return GaussianMixtureDenoiser(np.ones(3), means, np.tile(0.02 * np.eye(space.dimension), (3, 1, 1)))
 
 
 def torque(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -50,60 +50,63 @@ def torque(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 class TestRigidFrame:
-    def test_dimensions(self, frame):
-        assert (frame.dimension, frame.degrees) == (3 * ATOMS - 6, 3 * ATOMS - 3)
+    def test_dimensions(self, space):
+        assert (space.dimension, space.degrees) == (3 * ATOMS - 6, 3 * ATOMS - 3)
 
-    def test_latent_vectors_go_there_and_back(self, frame):
-        x = near_template(frame, 20, 0.1)
-        torch.testing.assert_close(frame.latent(frame.ambient(x)), x, rtol=0, atol=1e-12)
+    def test_latent_vectors_go_there_and_back(self, space):
+        x = near_template(space, 20, 0.1)
+        torch.testing.assert_close(space.latent(space.ambient(x)), x, rtol=0, atol=1e-12)
 
-    def test_latent_vectors_do_not_depend_on_orientation(self, frame):
-        state = frame.noise(20, generator())
-        torch.testing.assert_close(frame.latent(turned(state, rotations(20))), frame.latent(state), rtol=0, atol=1e-10)
+    def test_latent_vectors_do_not_depend_on_orientation(self, space):
+        state = space.noise(20, generator())
+        torch.testing.assert_close(space.latent(turned(state, rotations(20))), space.latent(state), rtol=0, atol=1e-10)
 
-    def test_mirror_images_differ(self, frame):
-        state = frame.ambient(near_template(frame, 5, 0.1))
-        assert (frame.latent(-state) - frame.latent(state)).norm(dim=1).min() > 0.1
+    def test_mirror_images_differ(self, space):
+        state = space.ambient(near_template(space, 5, 0.1))
+        assert (space.latent(-state) - space.latent(state)).norm(dim=1).min() > 0.1
 
-    def test_mean_turns_with_the_state(self, frame):
-        state = frame.ambient(near_template(frame, 20, 0.2)) + 0.3 * frame.noise(20, generator())
+    def test_mean_turns_with_the_state(self, space):
+        state = space.ambient(near_template(space, 20, 0.2)) + 0.3 * space.noise(20, generator())
         log_snr = torch.linspace(-1, 4, 20, dtype=torch.float64)
-        mean, turns = frame.mean(some_mixture(frame), state, log_snr), rotations(20)
+        mean, turns = space.mean(some_mixture(space), state, log_snr), rotations(20)
         torch.testing.assert_close(
-            frame.mean(some_mixture(frame), turned(state, turns), log_snr), turned(mean, turns), rtol=0, atol=1e-9
+            space.mean(some_mixture(space), turned(state, turns), log_snr),
+            turned(mean, turns),
+            rtol=0,
+            atol=1e-9,
         )
 
-    def test_mean_exerts_no_torque_and_has_the_latent_mean(self, frame):
-        mixture, log_snr = some_mixture(frame), torch.full((20,), 2.0, dtype=torch.float64)
-        y = near_template(frame, 20, 0.2)
-        mean = frame.mean(mixture, frame.ambient(y), log_snr)
-        torch.testing.assert_close(torque(frame.ambient(y), mean), torch.zeros(20, 3).double(), rtol=0, atol=1e-12)
-        torch.testing.assert_close(mean @ frame.basis, mixture.moments(y, log_snr).mean, rtol=0, atol=1e-12)
+    def test_mean_exerts_no_torque_and_has_the_latent_mean(self, space):
+        mixture, log_snr = some_mixture(space), torch.full((20,), 2.0, dtype=torch.float64)
+        y = near_template(space, 20, 0.2)
+        mean = space.mean(mixture, space.ambient(y), log_snr)
+        torch.testing.assert_close(torque(space.ambient(y), mean), torch.zeros(20, 3).double(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(mean @ space.basis, mixture.moments(y, log_snr).mean, rtol=0, atol=1e-12)
 
-    def test_noise_is_in_all_degrees(self, frame):
+    def test_noise_is_in_all_degrees(self, space):
         """A chi-squared mean of 20,000 × 12 squares: its standard error is √(2/240,000) = 0.3 %; four are allowed."""
-        x, log_snr = near_template(frame, 20_000, 0.1), torch.full((20_000,), 5.0, dtype=torch.float64)
-        y, target, square = frame.noisy(x, log_snr, generator())
-        assert float(square.mean() * np.exp(5.0)) == pytest.approx(frame.degrees, rel=4 * (2 / 240_000) ** 0.5)
+        x, log_snr = near_template(space, 20_000, 0.1), torch.full((20_000,), 5.0, dtype=torch.float64)
+        y, target, square = space.noisy(x, log_snr, generator())
+        assert float(square.mean() * np.exp(5.0)) == pytest.approx(space.degrees, rel=4 * (2 / 240_000) ** 0.5)
         assert (((y - target) ** 2).sum(1) <= square + 1e-12).all()
 
-    def test_noised_samples_are_those_of_a_turned_molecule(self, frame):
+    def test_noised_samples_are_those_of_a_turned_molecule(self, space):
         """Only how the molecule lies is lost: distances between y and the target's ambient state are of that noise."""
-        x = near_template(frame, 50, 0.1)
-        drawn = [frame.noisy(x, torch.full((50,), 4.0).double(), generator(seed))[0] for seed in (3, 3, 4)]
+        x = near_template(space, 50, 0.1)
+        drawn = [space.noisy(x, torch.full((50,), 4.0).double(), generator(seed))[0] for seed in (3, 3, 4)]
         assert torch.equal(drawn[0], drawn[1])
         assert not torch.equal(drawn[0], drawn[2])
-        state = frame.ambient(x) + np.exp(-2.0) * frame.noise(50, generator(3))
-        torch.testing.assert_close(drawn[0], frame.latent(state), rtol=0, atol=1e-12)
+        state = space.ambient(x) + np.exp(-2.0) * space.noise(50, generator(3))
+        torch.testing.assert_close(drawn[0], space.latent(state), rtol=0, atol=1e-12)
 
 
-def librations(frame: RigidFrame, snr: float) -> tuple[torch.Tensor, float]:
+def librations(space: RigidNoiseSpace, snr: float) -> tuple[torch.Tensor, float]:
     """Bᵀ E[x] and E|x|² − |Bᵀ E[x]|² of a rigid template restrained to itself, by quadrature over all small rotations.
 
     Rotation vectors are weighted with the Haar measure, 2(1 − cos θ)/θ², and Gauss-Hermite nodes are scaled to
     librations: SNR/2 |R t − t|² ≈ SNR/2 θ·(inertia θ).
     """
-    template = frame.template.numpy()
+    template = space.template.numpy()
     inertia = (template**2).sum() * np.eye(3) - template.T @ template
     nodes, weights = np.polynomial.hermite_e.hermegauss(24)
     scaled = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -115,18 +118,18 @@ def librations(frame: RigidFrame, snr: float) -> tuple[torch.Tensor, float]:
     exponent = -0.5 * snr * ((x - template) ** 2).sum((1, 2)) + 0.5 * (scaled**2).sum(1)
     share = gauss * haar * np.exp(exponent)
     share /= share.sum()
-    mean = torch.from_numpy((share @ x.reshape(len(x), -1)) @ frame.basis.numpy())
+    mean = torch.from_numpy((share @ x.reshape(len(x), -1)) @ space.basis.numpy())
     return mean, float((template**2).sum() - (mean**2).sum())
 
 
-def test_free_rotations_are_the_limit_of_a_stiff_restraint(frame):
+def test_free_rotations_are_the_limit_of_a_stiff_restraint(space):
     """Of a rigid body the variance approaches 3/SNR, and what is left out falls as 1/SNR relative to it."""
-    latent = (frame.template.flatten() @ frame.basis)[None]
-    body = FreeRotations(GaussianMixtureDenoiser([1.0], latent, np.zeros((1, frame.dimension, frame.dimension))))
+    latent = (space.template.flatten() @ space.basis)[None]
+    body = FreeRotations(GaussianMixtureDenoiser([1.0], latent, np.zeros((1, space.dimension, space.dimension))))
     errors = []
     for log_snr in (4.0, 4.0 + np.log(4)):
         moments = body.moments(latent, torch.tensor([log_snr]).double())
-        mean, variance = librations(frame, np.exp(log_snr))
+        mean, variance = librations(space, np.exp(log_snr))
         assert float(moments.variance) == pytest.approx(3 * np.exp(-log_snr), rel=1e-9)
         errors.append((float(moments.variance) / variance - 1, float((moments.mean[0] - mean).norm())))
     assert abs(errors[1][0]) < 0.01
@@ -134,10 +137,10 @@ def test_free_rotations_are_the_limit_of_a_stiff_restraint(frame):
         assert before / after == pytest.approx(4, rel=0.1)
 
 
-def test_free_rotations_stay_one_potential(frame):
+def test_free_rotations_stay_one_potential(space):
     """E|x − y|² is −2/SNR times the derivative of the log-normalizer in log SNR."""
-    body = FreeRotations(some_mixture(frame))
-    y, log_snr = near_template(frame, 5, 0.2), torch.linspace(0, 4, 5, dtype=torch.float64).requires_grad_()
+    body = FreeRotations(some_mixture(space))
+    y, log_snr = near_template(space, 5, 0.2), torch.linspace(0, 4, 5, dtype=torch.float64).requires_grad_()
     (slope,) = torch.autograd.grad(body.log_normalizer(y, log_snr).sum(), log_snr)
     moments = body.moments(y, log_snr)
     square = ((moments.mean - y) ** 2).sum(1) + moments.variance
@@ -146,10 +149,10 @@ def test_free_rotations_stay_one_potential(frame):
 
 class TestPlainFrame:
     def test_states_are_latent_vectors(self):
-        frame, x = PlainFrame(2), torch.randn(4, 2, generator=generator()).double()
-        assert frame.degrees == frame.dimension == 2
-        assert torch.equal(frame.ambient(x), x)
-        assert torch.equal(frame.latent(x), x)
+        space, x = PlainNoiseSpace(2), torch.randn(4, 2, generator=generator()).double()
+        assert space.degrees == space.dimension == 2
+        assert torch.equal(space.ambient(x), x)
+        assert torch.equal(space.latent(x), x)
 
     def test_averaged_targets_are_the_posterior_of_the_weighted_samples(self):
         """Samples as a mixture of points with their weights: its denoiser is the same average."""
@@ -157,13 +160,47 @@ class TestPlainFrame:
         x, weights = torch.from_numpy(rng.normal(size=(30, 2))), torch.from_numpy(rng.random(30))
         points = GaussianMixtureDenoiser(weights, x, np.zeros((30, 2, 2)))
         y, log_snr = torch.from_numpy(rng.normal(size=(9, 2))), torch.linspace(-3, 4, 9, dtype=torch.float64)
-        target, square = PlainFrame.average(y, log_snr, x, weights.log())
+        target, square = PlainNoiseSpace.average(y, log_snr, x, weights.log())
         moments = points.moments(y, log_snr)
         torch.testing.assert_close(target, moments.mean, rtol=0, atol=1e-10)
         torch.testing.assert_close(square, ((target - y) ** 2).sum(1) + moments.variance, rtol=0, atol=1e-10)
 
     def test_mean_target_of_noised_samples_is_their_mean(self):
         x, log_snr = torch.ones(10, 2).double(), torch.zeros(10).double()
-        y, target, square = PlainFrame(2).noisy(x, log_snr, generator())
+        y, target, square = PlainNoiseSpace(2).noisy(x, log_snr, generator())
         assert torch.equal(target, x)
         torch.testing.assert_close(square, ((y - x) ** 2).sum(1))
+
+
+@pytest.mark.parametrize("kind", ["rigid", "plain"])
+def test_draws_have_the_targets_of_weighted_samples(space, kind):
+    """The mean of targets is that of the density that the weights stand for; four standard errors."""
+    chosen = space if kind == "rigid" else PlainNoiseSpace(space.dimension)
+    x = near_template(space, 6, 0.1)
+    weights = torch.tensor([5.0, 1.0, 1.0, 1.0, 1.0, 1.0]).double() / 10
+    log_snr = torch.full((4000,), 9.0, dtype=torch.float64)  # so high that every sample keeps its own target
+    y, target, square = chosen.draw(x, weights, log_snr, generator())
+    assert y.shape == target.shape == (4000, space.dimension) and square.shape == (4000,)
+    near = torch.cdist(y, x).argmin(1)
+    assert torch.cdist(target, x).argmin(1).eq(near).double().mean() > 0.99
+    share = near.eq(0).double().mean()
+    expected = 0.5 if kind == "rigid" else 1 / 6  # drawn by weight, and evenly
+    assert float(share) == pytest.approx(expected, abs=4 * (expected * (1 - expected) / 4000) ** 0.5)
+
+
+def test_averaged_targets_know_the_weights():
+    """Where noise is large y says nothing of x, and the target is the weighted mean of all samples."""
+    x = torch.tensor([[0.0], [1.0]]).double()
+    weights, log_snr = torch.tensor([0.9, 0.1]).double(), torch.full((50,), -12.0, dtype=torch.float64)
+    _, target, _ = PlainNoiseSpace(1).draw(x, weights, log_snr, generator())
+    torch.testing.assert_close(target, torch.full((50, 1), 0.1).double(), rtol=0, atol=0.03)
+
+
+def test_laboratory_adds_rotations_to_mixtures_alone(space):
+    mixture, log_snr = some_mixture(space), torch.full((3,), 4.0, dtype=torch.float64)
+    y = near_template(space, 3, 0.1)
+    free = laboratory_denoiser(mixture, space)
+    added = free.moments(y, log_snr).variance - mixture.moments(y, log_snr).variance
+    torch.testing.assert_close(added, 3 * torch.exp(-log_snr))
+    assert laboratory_denoiser(free, space) is free  # it is in the laboratory already
+    assert laboratory_denoiser(mixture, PlainNoiseSpace(space.dimension)) is mixture

@@ -16,7 +16,7 @@ MEMORY = 2.0
 
 @pytest.fixture
 def forces(worker, wells, toy_engine):
-    """βζ of two particles that take part in one curve, by three chains of 50 ps a window, frames every 0.05 ps."""
+    """βζ of two particles that take part in one curve, by three sweeps of 50 ps a window, frames every 0.05 ps."""
     particles, frames = 2, 1000
 
     def run(end: np.ndarray, log_snr: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +92,7 @@ def test_the_estimate_is_linear_response_for_a_crossing_at_constant_rate():
     assert np.isnan(friction(x[:1], dt, memory)[1]).all()
 
 
-def test_chains_that_disagree_count_as_slow():
+def test_sweeps_that_disagree_count_as_slow():
     """Two constants ±a are correlated for ever: a² memory/2."""
     x = np.ones((2, 1, 50)) * np.array([1.5, -1.5])[:, None, None]
     values, _ = friction(x, 0.1, 2.0)

@@ -6,13 +6,14 @@ import MDAnalysis
 import mdtraj
 import numpy as np
 import pytest
+import torch
 from MDAnalysis.coordinates.memory import MemoryReader
 
 from spacetime_tps.coordinates import CartesianCoordinates
-from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.denoisers import FreeRotations, GaussianMixtureDenoiser, PotentialDenoiser
+from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.edit_distance import EditDistance
 from spacetime_tps.errors import GeometryError, MoleculeError, OutputError, TrajectoryError
-from spacetime_tps.pipeline.denoiser import save_denoiser
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import pairwise_edit_distances
 
@@ -82,10 +83,36 @@ def test_from_a_run(tmp_path, begin_run, expected):
     run = begin_run(tmp_path)
     with pytest.raises(OutputError, match="has not finished its stage 'denoiser'"):
         EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR)
-    save_denoiser(run, DENOISER, tmp_path / "denoiser.safetensors")
+    DENOISER.save(tmp_path / "denoiser.safetensors", {})
+    run.finish("denoiser", time.perf_counter())
+    with pytest.raises(GeometryError, match="was made for other atoms"):
+        EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR)
+    made_for = {"system": "alanine_dipeptide", "atoms": list(COORDINATES.atoms)}
+    DENOISER.save(tmp_path / "denoiser.safetensors", made_for)
     run.finish("denoiser", time.perf_counter())
     analysis = EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR, **OPTIONS).run(stop=2)
     np.testing.assert_allclose(analysis.results.distances[0, 1], expected[0, 1], rtol=1e-4)
+
+    refined = GaussianMixtureDenoiser([1, 1, 1], MEANS, np.tile(0.03**2 * np.eye(24), (3, 1, 1)))
+    (tmp_path / "geodesics").mkdir()
+    refined.save(tmp_path / "geodesics" / "denoiser.safetensors", made_for)  # as on-policy rounds leave it
+    run.finish("geodesics", time.perf_counter())
+    found = EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR, **OPTIONS).denoiser
+    torch.testing.assert_close(found.variances, refined.variances)
+
+
+def test_from_a_run_with_a_network(tmp_path, begin_run):
+    run = begin_run(tmp_path)
+    base = FreeRotations(DENOISER)
+    axes = torch.eye(24, dtype=torch.float64)
+    constants = {"mean": torch.from_numpy(MEANS[0]), "axes": axes, "variances": torch.full((24,), 4e-4).double()}
+    network = build_network("perceptron", constants, (0.0, 12.0), 16, 2).double()
+    made_for = {"system": "alanine_dipeptide", "atoms": list(COORDINATES.atoms)}
+    PotentialDenoiser(base, network, (0.0, 12.0)).save(tmp_path / "denoiser.safetensors", made_for)
+    run.finish("denoiser", time.perf_counter())
+    analysis = EditDistance.from_run(universe(frames()), tmp_path, LOG_SNR, **OPTIONS)
+    assert isinstance(analysis.denoiser, PotentialDenoiser)
+    assert analysis.run(stop=2).results.distances[0, 1] > 0
 
 
 def test_refusals():

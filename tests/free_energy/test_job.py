@@ -64,7 +64,7 @@ ASKED = {"windows": 12, "frames": 10, "paths": 2}
 
 
 def test_files_and_interruption(with_geodesic, short):
-    """Ctrl-C after three chains, then --resume, ends like a job that was not interrupted, by one process or by two."""
+    """Ctrl-C after three sweeps, then --resume, ends like a job that was not interrupted, by one process or by two."""
     whole = free_energies(with_geodesic, **ASKED, workers=2)
     folder = with_geodesic / "free_energy"
     assert json.loads((folder / "free_energy.json").read_text()) == whole
@@ -77,21 +77,21 @@ def test_files_and_interruption(with_geodesic, short):
     assert whole["replica_exchange"] is None
     ensembles = len(overlap)
     assert whole["evaluations"]["windows"] == 8 * ensembles * (30 + 10) * 10
-    chains = [np.load(folder / f"chain_{index}.npy") for index in range(8)]
-    assert {chain.shape for chain in chains} == {(ensembles, 10, 22, 3)}
+    sweeps = [np.load(folder / f"sweep_{index}.npy") for index in range(8)]
+    assert {sweep.shape for sweep in sweeps} == {(ensembles, 10, 22, 3)}
 
-    for file in [*folder.glob("chain_[3-7].npy"), folder / "free_energy.json"]:
+    for file in [*folder.glob("sweep_[3-7].npy"), folder / "free_energy.json"]:
         file.unlink()
     result = CliRunner().invoke(
         app, ["free-energy", str(with_geodesic), "--windows", "12", "--frames", "10", "--paths", "2"]
     )
     assert result.exit_code == 1 and "--resume" in result.output
-    kept = (folder / "chain_1.npy").read_bytes()
-    for content in (kept[:1000], b"", bytes(len(kept)), (folder / "chain_0.npy").read_bytes()):
-        (folder / "chain_1.npy").write_bytes(content)
-        with pytest.raises(OutputError, match=r"chain_1.npy is not as it was written: remove it"):
+    kept = (folder / "sweep_1.npy").read_bytes()
+    for content in (kept[:1000], b"", bytes(len(kept)), (folder / "sweep_0.npy").read_bytes()):
+        (folder / "sweep_1.npy").write_bytes(content)
+        with pytest.raises(OutputError, match=r"sweep_1.npy is not as it was written: remove it"):
             free_energies(with_geodesic, **ASKED, resume=True)
-    (folder / "chain_1.npy").write_bytes(kept)
+    (folder / "sweep_1.npy").write_bytes(kept)
     assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
         free_energies(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spacetime_tps.denoisers import fit_mixture
-from spacetime_tps.denoisers.noise_space import PlainFrame
+from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.generation.comparison import (
     angles,
@@ -16,7 +16,6 @@ from spacetime_tps.generation.comparison import (
     bond_lengths,
     bonds,
     compare,
-    effective_size,
     jensen_shannon,
     reweight,
     scaled_wasserstein,
@@ -26,6 +25,7 @@ from spacetime_tps.generation.comparison import (
 from spacetime_tps.generation.flow import Diffusion, GaussianStates
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.surfaces.surface import Surface
 
 
@@ -152,7 +152,7 @@ def test_reweighting_of_a_gaussian(rng):
     x = s * rng.normal(size=n)
     weights = reweight(-0.5 * (x / s) ** 2, 0.5 * x**2)
     assert weights.sum() == pytest.approx(1)
-    assert effective_size(weights) / n == pytest.approx(math.sqrt(2 * s**2 - 1) / s**2, rel=0.03)
+    assert kish_size(weights) / n == pytest.approx(math.sqrt(2 * s**2 - 1) / s**2, rel=0.03)
     assert weights @ x**2 == pytest.approx(1, rel=0.05)
     np.testing.assert_allclose(reweight(-0.5 * (x / s) ** 2 + 1e4, 0.5 * x**2 - 1e5), weights, rtol=1e-6)
 
@@ -182,13 +182,13 @@ def test_a_rough_model_of_a_surface_is_reweighted_to_its_boltzmann_density(rng):
 
     samples = grid.sample(300, rng)
     mixture, _ = fit_mixture(samples, 12)
-    frame = PlainFrame(2)
-    start = GaussianStates.from_samples(frame, samples, torch.ones(300, dtype=torch.float64))
-    model = Diffusion(frame, mixture, start, (-5.0, 6.5), 40)
+    noise_space = PlainNoiseSpace(2)
+    start = GaussianStates.from_samples(noise_space, samples, torch.ones(300, dtype=torch.float64))
+    model = Diffusion(noise_space, mixture, start, (-5.0, 6.5), 40)
     y = model.probability_flow(1500, torch.Generator().manual_seed(0))
     found = surface.energy(y.numpy())
     weights = reweight(model.log_likelihood(y).numpy(), found)
-    size = effective_size(weights)
+    size = kish_size(weights)
     assert size > 0.4 * 1500
     assert abs(found.mean() - mean) > 0.2
     assert abs(weights @ found - mean) < 5 * sd / math.sqrt(size) + 0.03

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import GaussianMixtureDenoiser, Moments
-from spacetime_tps.denoisers.noise_space import PlainFrame, RigidFrame
+from spacetime_tps.denoisers.noise_space import PlainNoiseSpace, RigidNoiseSpace
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.generation.flow import Diffusion, GaussianStates
 
@@ -35,7 +35,7 @@ def like(mixture: GaussianMixtureDenoiser) -> GaussianStates:
 
 
 def diffusion(mixture: GaussianMixtureDenoiser, steps: int, log_snr=LOG_SNR) -> Diffusion:
-    return Diffusion(PlainFrame(mixture.dimension), mixture, like(mixture), log_snr, steps)
+    return Diffusion(PlainNoiseSpace(mixture.dimension), mixture, like(mixture), log_snr, steps)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ class GaussianNetwork:
 
 
 @pytest.fixture
-def network() -> tuple[RigidFrame, GaussianNetwork]:
+def network() -> tuple[RigidNoiseSpace, GaussianNetwork]:
     """A chain with a side group: springs of stiffness 4 between neighbours, as Rouse's model has them."""
     edges = [(0, 1), (1, 2), (2, 3), (1, 4)]
     stiffness = np.zeros((ATOMS, ATOMS))
@@ -84,20 +84,22 @@ def network() -> tuple[RigidFrame, GaussianNetwork]:
         stiffness[[i, j, i, j], [i, j, j, i]] += [4.0, 4.0, -4.0, -4.0]
     template = np.random.default_rng(1).normal(size=(ATOMS, 3))
     coordinates = CartesianCoordinates.from_structure(range(ATOMS), template)
-    frame = RigidFrame(torch.from_numpy(coordinates.basis), torch.from_numpy(coordinates.template))
-    return frame, GaussianNetwork(coordinates, np.linalg.pinv(stiffness))
+    noise_space = RigidNoiseSpace(torch.from_numpy(coordinates.basis), torch.from_numpy(coordinates.template))
+    return noise_space, GaussianNetwork(coordinates, np.linalg.pinv(stiffness))
 
 
-def network_start(frame: RigidFrame, network: GaussianNetwork) -> GaussianStates:
+def network_start(noise_space: RigidNoiseSpace, network: GaussianNetwork) -> GaussianStates:
     covariance = torch.kron(network.covariance, torch.eye(3, dtype=torch.float64))
     variances, axes = torch.linalg.eigh(covariance)
-    return GaussianStates(torch.zeros(3 * ATOMS, dtype=torch.float64), axes, variances.clamp(min=0), frame.degrees)
+    return GaussianStates(
+        torch.zeros(3 * ATOMS, dtype=torch.float64), axes, variances.clamp(min=0), noise_space.degrees
+    )
 
 
 def test_start_has_mean_and_covariance_of_the_samples():
     rng = np.random.default_rng(2)
     x, weights = rng.normal(size=(50, 3)) * [1, 2, 3] + 1, rng.random(50)
-    start = GaussianStates.from_samples(PlainFrame(3), torch.from_numpy(x), torch.from_numpy(weights))
+    start = GaussianStates.from_samples(PlainNoiseSpace(3), torch.from_numpy(x), torch.from_numpy(weights))
     at = rng.normal(size=(4, 3))
     covariance = np.cov(x.T, aweights=weights, ddof=0) + 0.25 * np.eye(3)
     exact = multivariate_normal(np.average(x, axis=0, weights=weights), covariance).logpdf(at)
@@ -106,16 +108,16 @@ def test_start_has_mean_and_covariance_of_the_samples():
 
 def test_start_of_molecules_is_turned_at_random(network):
     """Second moments over all rotations are those over the 24 that turn a cube onto itself."""
-    frame, _ = network
-    x = torch.from_numpy(np.random.default_rng(3).normal(size=(7, frame.dimension)))
-    start = GaussianStates.from_samples(frame, x, ones(x))
+    noise_space, _ = network
+    x = torch.from_numpy(np.random.default_rng(3).normal(size=(7, noise_space.dimension)))
+    start = GaussianStates.from_samples(noise_space, x, ones(x))
     signed = [
         np.eye(3)[list(order)] * signs
         for order in itertools.permutations(range(3))
         for signs in itertools.product([1, -1], repeat=3)
     ]
     turns = torch.from_numpy(np.array([q for q in signed if np.linalg.det(q) > 0]))
-    states = (frame.ambient(x).unflatten(-1, (-1, 3))[:, None] @ turns).flatten(2).flatten(0, 1)
+    states = (noise_space.ambient(x).unflatten(-1, (-1, 3))[:, None] @ turns).flatten(2).flatten(0, 1)
     assert len(turns) == 24
     np.testing.assert_allclose(states.mean(0), start.mean, atol=1e-12)
     covariance = start.axes * start.variances @ start.axes.T
@@ -134,7 +136,7 @@ def test_flow_of_a_gaussian_shrinks_each_axis(gaussian):
     random = generator(4)
     start = like(gaussian)
     sigma, end = (math.exp(-0.5 * log_snr) for log_snr in LOG_SNR)
-    first = start.sample(20, random) + sigma * PlainFrame(3).noise(20, random)
+    first = start.sample(20, random) + sigma * PlainNoiseSpace(3).noise(20, random)
     scale = ((start.variances + end**2) / (start.variances + sigma**2)).sqrt()
     exact = start.mean + ((first - start.mean) @ start.axes * scale) @ start.axes.T
     errors = [
@@ -199,7 +201,7 @@ def test_reverse_sde_forgets_a_wrong_start_and_the_flow_does_not(gaussian):
     """
     start = like(gaussian)
     still = GaussianStates(start.mean, start.axes, torch.zeros_like(start.variances), 3)
-    model = Diffusion(PlainFrame(3), gaussian, still, (-math.log(3.0), LOG_SNR[1]), 60)
+    model = Diffusion(PlainNoiseSpace(3), gaussian, still, (-math.log(3.0), LOG_SNR[1]), 60)
     exact = 3.0 + math.exp(-LOG_SNR[1])
     flow, sde = (getattr(model, name)(3000, generator(9))[:, 2].var() for name in ("probability_flow", "reverse_sde"))
     tolerance = 4 * math.sqrt(2 / 3000) + 0.03
@@ -209,11 +211,11 @@ def test_reverse_sde_forgets_a_wrong_start_and_the_flow_does_not(gaussian):
 
 def test_likelihood_of_a_gaussian_network_of_atoms(network):
     """In all 3n − 3 centred coordinates, and the same however the molecule is turned."""
-    frame, denoiser = network
-    start = network_start(frame, denoiser)
+    noise_space, denoiser = network
+    start = network_start(noise_space, denoiser)
     random = generator(10)
-    y = start.sample(10, random) + 0.02 * frame.noise(10, random)
-    model = Diffusion(frame, denoiser, start, (-3.0, -2 * math.log(0.02)), 60)
+    y = start.sample(10, random) + 0.02 * noise_space.noise(10, random)
+    model = Diffusion(noise_space, denoiser, start, (-3.0, -2 * math.log(0.02)), 60)
     likelihood = model.log_likelihood(y)
     np.testing.assert_allclose(likelihood, start.log_density(y, 0.02), atol=0.03)
     q, _ = np.linalg.qr(np.random.default_rng(11).normal(size=(3, 3)))
@@ -224,8 +226,8 @@ def test_likelihood_of_a_gaussian_network_of_atoms(network):
 @pytest.mark.parametrize("sampler", ["probability_flow", "reverse_sde"])
 def test_samples_of_a_gaussian_network_of_atoms(network, sampler):
     """⟨x_i·x_j⟩/3 = K_ij + σ²(1 − 1/n) or −σ²/n: 1,500 samples of three directions; four standard errors and 3 %."""
-    frame, denoiser = network
-    model = Diffusion(frame, denoiser, network_start(frame, denoiser), (-3.0, 6.0), 40)
+    noise_space, denoiser = network
+    model = Diffusion(noise_space, denoiser, network_start(noise_space, denoiser), (-3.0, 6.0), 40)
     x = getattr(model, sampler)(1500, generator(12)).unflatten(-1, (-1, 3))
     np.testing.assert_allclose(x.mean(1), 0, atol=1e-8)
     found = torch.einsum("sic,sjc->ij", x, x) / 4500
@@ -241,18 +243,18 @@ def test_one_seed_gives_the_same_samples(mixture):
 
 
 def test_refuses_what_cannot_be_done(mixture):
-    frame, start = PlainFrame(2), like(mixture)
+    noise_space, start = PlainNoiseSpace(2), like(mixture)
     with pytest.raises(GeometryError, match="at least one step"):
-        Diffusion(frame, mixture, start, LOG_SNR, 0)
+        Diffusion(noise_space, mixture, start, LOG_SNR, 0)
     for empty in ((3.0, 3.0), (4.0, 3.0), (-math.inf, 3.0), (0.0, math.nan)):
         with pytest.raises(GeometryError, match="not a finite range"):
-            Diffusion(frame, mixture, start, empty, 10)
-    with pytest.raises(GeometryError, match="the denoiser has 2 coordinates, the frame 3"):
-        Diffusion(PlainFrame(3), mixture, start, LOG_SNR, 10)
+            Diffusion(noise_space, mixture, start, empty, 10)
+    with pytest.raises(GeometryError, match="the denoiser has 2 coordinates, the noise space 3"):
+        Diffusion(PlainNoiseSpace(3), mixture, start, LOG_SNR, 10)
     with pytest.raises(GeometryError, match="do not fit a latent space of 2"):
-        GaussianStates.from_samples(frame, torch.zeros(5, 3), torch.ones(5))
+        GaussianStates.from_samples(noise_space, torch.zeros(5, 3), torch.ones(5))
     with pytest.raises(GeometryError, match="do not fit a latent space of 2"):
-        GaussianStates.from_samples(frame, torch.zeros(5, 2), torch.ones(4))
+        GaussianStates.from_samples(noise_space, torch.zeros(5, 2), torch.ones(4))
 
 
 def test_says_at_which_noise_the_denoiser_broke_down(mixture):

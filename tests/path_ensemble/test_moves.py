@@ -11,8 +11,8 @@ from spacetime_tps.coordinates.states import CollectiveVariable, State, state_in
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.path_ensemble import moves as path_sampling
 from spacetime_tps.path_ensemble.moves import Move, Path, check_reversible, lost_move, try_move
-from spacetime_tps.path_ensemble.statistics import effective_size
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.correlation import effective_size
 
 FAR, WIDTH = 50.0, 1.0
 

@@ -1,4 +1,4 @@
-"""MBAR weights of harmonic oscillators, and users' trajectories: those that load and those that are refused."""
+"""Trajectories of users: those that load and those that are refused."""
 
 import mdtraj
 import numpy as np
@@ -6,59 +6,12 @@ import pytest
 
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
-from spacetime_tps.pipeline.samples import mbar_weights, user_training_set
-from spacetime_tps.runs.read import TrainingSet
+from spacetime_tps.pipeline.samples import user_training_set
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import FilesSettings
 from spacetime_tps.settings.shipped import find_system
-from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 FRAMES = 12
-
-
-@pytest.mark.parametrize("target", [300.0, 500.0, 800.0])
-@pytest.mark.parametrize("dimension", [1, 12])
-def test_mbar_weights_of_harmonic_oscillators(target, dimension):
-    """U ~ Gamma(D/2, kT) on a ladder; <U> = D/2 kT and Var U = D/2 (kT)² at a temperature on or between its rungs.
-
-    Standard errors from twenty independent ladders, four of them; ladders have different numbers of frames.
-    """
-    rng = np.random.default_rng(0)
-    temperatures = [300.0, 420.0, 600.0, 900.0]
-    counts = (300, 200, 250, 400)
-    means, squares = [], []
-    exact = dimension / 2 * MOLAR_GAS_CONSTANT * target
-    for _ in range(20):
-        energies = [
-            rng.gamma(dimension / 2, MOLAR_GAS_CONSTANT * t, count)
-            for t, count in zip(temperatures, counts, strict=True)
-        ]
-        weights = mbar_weights(energies, temperatures, target)
-        assert [len(w) for w in weights] == list(counts)
-        w, u = np.concatenate(weights), np.concatenate(energies)
-        assert w.sum() == pytest.approx(1, rel=1e-12)
-        assert (w >= 0).all()
-        means.append((w * u).sum())
-        squares.append((w * (u - exact) ** 2).sum())
-    for values, expected in ((means, exact), (squares, exact**2 * 2 / dimension)):
-        error = np.std(values, ddof=1) / np.sqrt(20)
-        assert error < 0.06 * expected
-        assert abs(np.mean(values) - expected) < 4 * error
-
-
-def test_mbar_weights_do_not_depend_on_the_zero_of_energy():
-    rng = np.random.default_rng(1)
-    temperatures = [300.0, 500.0]
-    energies = [rng.gamma(3, MOLAR_GAS_CONSTANT * t, 200) for t in temperatures]
-    weights = mbar_weights(energies, temperatures, 350.0)
-    shifted = mbar_weights([e - 1e4 for e in energies], temperatures, 350.0)
-    np.testing.assert_allclose(np.concatenate(shifted), np.concatenate(weights), rtol=1e-5)
-
-
-def test_effective_size():
-    positions = np.zeros((4, 1, 3))
-    assert TrainingSet(positions, np.full(4, 0.25), np.zeros(4, int)).effective_size == pytest.approx(4)
-    assert TrainingSet(positions, np.array([0.5, 0.5, 0, 0]), np.zeros(4, int)).effective_size == pytest.approx(2)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.noise_space import FreeRotations, PlainFrame, RigidFrame
+from spacetime_tps.denoisers.noise_space import FreeRotations, PlainNoiseSpace, RigidNoiseSpace
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings, read_yaml
@@ -61,17 +61,17 @@ def test_denoising_errors_of_the_right_gaussian_are_its_posterior_variance(scrip
     variances = torch.tensor([1e-4, 1e-3, 1e-2], dtype=torch.float64)
     x = normal(3000, 3) * variances.sqrt()
     exact = GaussianMixtureDenoiser([1.0], np.zeros((1, 3)), [np.diag(variances.numpy())])
-    errors = figures.denoising_errors(PlainFrame(3), exact, x, seed=2, repeats=1)
+    errors = figures.denoising_errors(PlainNoiseSpace(3), exact, x, seed=2, repeats=1)
     assert errors.shape == (len(figures.LEVELS), 3000)
     for level, error in zip(figures.LEVELS, errors.mean(axis=1), strict=True):
         spread = np.exp(-level) / 100  # of Å² in nm²
         assert error == pytest.approx(float((variances * spread / (variances + spread)).sum()), rel=0.06)
-    again = figures.denoising_errors(PlainFrame(3), exact, x, seed=2, repeats=1)
+    again = figures.denoising_errors(PlainNoiseSpace(3), exact, x, seed=2, repeats=1)
     assert np.array_equal(errors, again)  # the same noise for every denoiser
 
 
 def test_untrained_heads_say_what_the_gaussian_says(script):
-    """With a rigid frame: the Gaussian of superposed positions with free rotations."""
+    """With rigid rotations: the Gaussian of superposed positions with free rotations."""
     heads = script("two_heads")
     x, weights = normal(500, 6) * torch.linspace(0.1, 1, 6), torch.linspace(1, 2, 500, dtype=torch.float64)
     directions = principal_directions(x, weights)
@@ -95,7 +95,7 @@ def test_heads_learn_the_moments_of_two_points(script):
     )
     torch.set_num_threads(1)
     weights = torch.full((256,), 1 / 256, dtype=torch.float64)
-    trained = heads.train_two_heads(x, weights, PlainFrame(1), (-2.0, 3.0), settings, seed=0)
+    trained = heads.train_two_heads(x, weights, PlainNoiseSpace(1), (-2.0, 3.0), settings, seed=0)
     y = torch.linspace(-1.5, 1.5, 41, dtype=torch.float64)[:, None]
     log_snr = torch.full((41,), np.log(2.0), dtype=torch.float64)
     moments = trained.moments(y, log_snr)
@@ -115,17 +115,17 @@ def test_noise_of_a_turning_molecule_is_known_to_the_variance(script):
     turns = torch.stack([torch.linalg.cross(e.expand_as(template), template).flatten() for e in torch.eye(3).double()])
     shifts = torch.eye(3).double().repeat(1, 4)
     basis = torch.linalg.svd(torch.cat([turns, shifts]))[2][6:].T
-    frame = RigidFrame(basis, template)
+    noise_space = RigidNoiseSpace(basis, template)
     x = (template.flatten() @ basis).expand(200, -1)
-    directions = (x[0], torch.eye(frame.dimension).double(), torch.full((frame.dimension,), 1e-12).double())
-    free = frame.degrees - frame.dimension
+    directions = (x[0], torch.eye(noise_space.dimension).double(), torch.full((noise_space.dimension,), 1e-12).double())
+    free = noise_space.degrees - noise_space.dimension
     network = (
         heads.TwoHeads(directions, free, (0.0, 9.0), 4, 1, torch.Generator().manual_seed(0))
         .double()
         .requires_grad_(False)
     )
     log_snr = torch.full((200,), 9.0, dtype=torch.float64)
-    y, target, square = frame.noisy(x, log_snr, torch.Generator().manual_seed(3))
+    y, target, square = noise_space.noisy(x, log_snr, torch.Generator().manual_seed(3))
     moments = network.moments(y, log_snr)
     outside = (square - ((target - y) ** 2).sum(1)).mean()
     # 200 draws of a χ² of 3 degrees know its mean to √(2/600) = 5.8 %

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from spacetime_tps.denoisers import noise_space
 from spacetime_tps.denoisers.files import read, write
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
-from spacetime_tps.denoisers.noise_space import PlainFrame
+from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
 from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.settings.denoiser import PotentialSettings
@@ -30,7 +31,7 @@ SETTINGS = PotentialSettings(
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
     """Targets averaged over as many samples as there are, and fewer to validate with: all that takes time here."""
-    monkeypatch.setattr(training, "OTHERS", 500)
+    monkeypatch.setattr(noise_space, "OTHERS", 500)
     monkeypatch.setattr(training, "PER_LEVEL", 64)
     monkeypatch.setattr(training, "DRAWS", 4)
 
@@ -51,8 +52,8 @@ def trainer(samples: Samples, checkpoint=None, seed: int = 0, **changed) -> Trai
     constants = {"mean": mean, "axes": axes, "variances": variances}
     generator = torch.Generator().manual_seed(seed)
     network = build_network("perceptron", constants, RANGE, settings.width, settings.depth, generator)
-    frame = PlainFrame(samples.x.shape[1])
-    return Trainer(base, network, frame, samples, settings, RANGE, seed, checkpoint)
+    plain = PlainNoiseSpace(samples.x.shape[1])
+    return Trainer(base, network, plain, samples, settings, RANGE, seed, checkpoint)
 
 
 def test_lowers_the_held_out_loss_of_a_ring():
@@ -66,9 +67,9 @@ def test_lowers_the_held_out_loss_of_a_ring():
     assert result.best_loss < 0.85
     assert result.history[-1]["held_out"] < result.history[0]["held_out"]
     log_snr = torch.full((200,), 1.0).double()
-    y, _, _ = trained.frame.noisy(ring(seed=2).x[:200], log_snr, torch.Generator().manual_seed(0))
+    y, _, _ = trained.noise_space.noisy(ring(seed=2).x[:200], log_snr, torch.Generator().manual_seed(0))
     many = ring(20_000, seed=1)
-    exact, _ = PlainFrame.average(y, log_snr, many.x, many.weights.log())
+    exact, _ = PlainNoiseSpace.average(y, log_snr, many.x, many.weights.log())
     ours, base = (float(((d.moments(y, log_snr).mean - exact) ** 2).sum()) for d in (trained.denoiser(), trained.base))
     assert ours < 0.6 * base
 

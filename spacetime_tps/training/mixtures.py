@@ -1,43 +1,33 @@
-"""The mixture that suits the coordinates: Gaussian for positions, von Mises for dihedrals."""
+"""Mixtures: their kinds, Gaussian for positions and von Mises for dihedrals, and their fits, in workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser, GaussianMixtureDenoiser, VonMisesMixtureDenoiser
+from spacetime_tps.denoisers.base import MixtureDenoiser
 from spacetime_tps.denoisers.mixture import FACTORS, average_mixtures
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
 from spacetime_tps.denoisers.torus import average_von_mises_mixtures, fit_von_mises_mixture
-from spacetime_tps.pipeline.samples import held_out_blocks
 from spacetime_tps.progress import log, track
-from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.denoiser import MixtureSettings
+from spacetime_tps.statistics import FloatArray
+from spacetime_tps.training.trainer import Samples
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
-class MixtureDenoiser(Denoiser, Protocol):
-    """A denoiser that knows its density too."""
+class Pool(Protocol):
+    """It runs functions of tasks, in other processes if it has them."""
 
-    @property
-    def components(self) -> int:
-        """Number of components."""
-        ...
-
-    def log_density(self, x: Tensor) -> Tensor:
-        """log q(x), shape (...)."""
-        ...
-
-    def save(self, path: Path, description: dict[str, object]) -> None:
-        """Write it with a description of what it was made from."""
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task], /) -> Iterable[Result]:
+        """Results in the order of the tasks."""
         ...
 
 
@@ -63,18 +53,15 @@ class MixtureKind:
     build : callable
         Denoiser of these arrays.
     average : callable
-        Denoiser whose density is the mean of several ones'.
+        Denoiser whose density is the mean of those of several.
     single : callable
         Denoiser of one component, of samples and weights: what a mixture must beat.
-    load : callable
-        Denoiser and description of a file.
     """
 
     fit: Callable[[FitTask], tuple[FloatArray, ...]]
     build: Callable[..., MixtureDenoiser]
     average: Callable[[Sequence[Any]], MixtureDenoiser]
     single: Callable[[FloatArray, FloatArray], MixtureDenoiser]
-    load: Callable[[Path], tuple[MixtureDenoiser, dict[str, object]]]
 
 
 def fit_gaussian(task: FitTask) -> tuple[FloatArray, ...]:
@@ -103,23 +90,13 @@ def _single_von_mises(samples: FloatArray, weights: FloatArray) -> VonMisesMixtu
     return fit_von_mises_mixture(samples, 1, weights=np.asarray(weights), shrinkage=0.0)[0]
 
 
-MIXTURES = {
-    "cartesian": MixtureKind(
-        fit_gaussian,
-        GaussianMixtureDenoiser.from_factors,
-        average_mixtures,
-        GaussianMixtureDenoiser.wiener,
-        GaussianMixtureDenoiser.load,
-    ),
-    "torsions": MixtureKind(
-        fit_von_mises,
-        VonMisesMixtureDenoiser,
-        average_von_mises_mixtures,
-        _single_von_mises,
-        VonMisesMixtureDenoiser.load,
-    ),
-}
-"""By the kind of coordinates."""
+GAUSSIAN = MixtureKind(
+    fit_gaussian, GaussianMixtureDenoiser.from_factors, average_mixtures, GaussianMixtureDenoiser.wiener
+)
+"""For vectors of positions."""
+
+VON_MISES = MixtureKind(fit_von_mises, VonMisesMixtureDenoiser, average_von_mises_mixtures, _single_von_mises)
+"""For cosines and sines of angles."""
 
 
 @dataclass(frozen=True)
@@ -143,24 +120,22 @@ class MadeDenoiser:
 
 
 def make_mixture(
-    run: Run, settings: MixtureSettings, training: TrainingSet, seed: np.random.SeedSequence
+    samples: Samples, kind: MixtureKind, settings: MixtureSettings, seed: np.random.SeedSequence, pool: Pool
 ) -> MadeDenoiser:
     """Fit mixtures of several sizes; the held-out likelihood chooses the size, which is then fitted to all samples."""
-    x, weights = run.coordinates.encode(training.positions), training.weights
-    held_out = held_out_blocks(training.source, settings.held_out)
+    x, weights, held_out = samples.x.numpy(), samples.weights.numpy(), samples.held_out.numpy()
     kept = ~held_out
-    fitted = fit_mixtures(run, settings, x[kept], weights[kept], settings.components, seed)
+    fitted = fit_mixtures(kind, settings, x[kept], weights[kept], settings.components, seed, pool)
     candidates = dict(zip(settings.components, fitted, strict=True))
     likelihoods: dict[int, float] = {}
-    test = torch.from_numpy(x[held_out])
     for components in settings.components:
-        density = candidates[components].log_density(test).numpy()
+        density = candidates[components].log_density(samples.x[samples.held_out]).numpy()
         likelihood = np.average(density, weights=weights[held_out])
         likelihoods[components] = float(likelihood)
         log.info("%d × %d components: held-out log-likelihood %.3f per sample", settings.fits, components, likelihood)
     best = max(likelihoods, key=lambda components: likelihoods[components])
-    single = MIXTURES[run.settings.coordinates.kind].single(x[kept], weights[kept])
-    (denoiser,) = fit_mixtures(run, settings, x, weights, [best], seed)
+    single = kind.single(x[kept], weights[kept])
+    (denoiser,) = fit_mixtures(kind, settings, x, weights, [best], seed, pool)
     return MadeDenoiser(
         denoiser,
         {"mixture": candidates[best], "single_component": single},
@@ -173,16 +148,30 @@ def make_mixture(
 
 
 def fit_mixtures(
-    run: Run,
+    kind: MixtureKind,
     settings: MixtureSettings,
     x: FloatArray,
     weights: FloatArray,
     sizes: Sequence[int],
     seed: np.random.SeedSequence,
+    pool: Pool,
 ) -> list[MixtureDenoiser]:
-    """For each number of components the average of fits from different starts."""
-    kind = MIXTURES[run.settings.coordinates.kind]
+    """For each number of components the average of fits from different starts.
+
+    Parameters
+    ----------
+    kind : MixtureKind
+    settings : MixtureSettings
+    x : array, shape (samples, dimension)
+    weights : array, shape (samples,)
+    sizes : sequence of int
+        Numbers of components.
+    seed : SeedSequence
+        The starts of the fits follow from it.
+    pool : Pool
+        It runs the fits.
+    """
     starts = (seed.generate_state(settings.fits) % 2**31).tolist()
     tasks = [FitTask(x, weights, components, settings, start) for components in sizes for start in starts]
-    fits = [kind.build(*arrays) for arrays in track(run.pool.map(kind.fit, tasks), "mixture", len(tasks))]
+    fits = [kind.build(*arrays) for arrays in track(pool.map(kind.fit, tasks), "mixture", len(tasks))]
     return [kind.average(fits[i : i + len(starts)]) for i in range(0, len(fits), len(starts))]

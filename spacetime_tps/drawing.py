@@ -1,0 +1,4 @@
+"""What all figures have in common."""
+
+DPI = 150
+"""Dots per inch of every figure."""
