@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +100,18 @@ def make_folder(path: Path) -> Path:
     with told(path, "made"):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there. What a link points to is left alone.
+
+    Raises
+    ------
+    OutputError
+        If the system does not let it go.
+    """
+    with told(path, "removed"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

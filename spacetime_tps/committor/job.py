@@ -26,10 +26,10 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.runs.requests import begun_folder, check_options, remove, working_on
+from spacetime_tps.runs.requests import begun_folder, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
 from spacetime_tps.statistics.intervals import CONFIDENCE, wilson_interval
-from spacetime_tps.writing import write_json, write_table
+from spacetime_tps.writing import remove, write_json, write_table
 
 JOURNAL = "shots.jsonl"
 FRAMES = "frames.json"

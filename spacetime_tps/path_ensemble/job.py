@@ -24,10 +24,10 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.layout import PATH_ENSEMBLE, REACTIVE_FILES, SHOTS
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.runs.requests import begun_folder, check_options, remove, working_on
+from spacetime_tps.runs.requests import begun_folder, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_trr
 from spacetime_tps.statistics.correlation import effective_size, statistical_inefficiency
-from spacetime_tps.writing import replacing, write_json, write_table
+from spacetime_tps.writing import remove, replacing, write_json, write_table
 
 JOURNAL = "moves.jsonl"
 CHECKPOINT = "checkpoint.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from spacetime_tps.runs.beginning import check_output, prepared
 from spacetime_tps.runs.context import StageReport, make_coordinates
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import BEGINNING, TOPOLOGY
-from spacetime_tps.runs.requests import check_options, remove
+from spacetime_tps.runs.requests import check_options
 from spacetime_tps.runs.trajectories import write_topology_pdb
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import FilesSettings, ReplicaExchangeSettings, RunSettings
@@ -36,6 +37,7 @@ from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings
 from spacetime_tps.surfaces.job import run_surface
 from spacetime_tps.surfaces.surface import Surface
+from spacetime_tps.writing import remove
 
 STAGES: dict[str, Callable[[Run], StageReport]] = {
     "samples": make_samples,
@@ -190,7 +192,8 @@ def _run_stage(name: str, stage: Callable[[Run], StageReport], run: Run, before:
         remove(run.path(file))
     log.info("%s …", name)
     started = time.perf_counter()
-    done = stage(run)
+    with run.keeping(name) if name != "samples" else nullcontext():
+        done = stage(run)
     report = run.finish(name, started, done.evaluations, done.results, before)
     evaluations = f"{sum(report.evaluations.values()):,}"
     log.info("%s: %.1f s, %s energy evaluations", name, report.wall_seconds, evaluations)

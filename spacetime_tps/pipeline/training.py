@@ -16,11 +16,11 @@ from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import POTENTIAL, POTENTIAL_RESULTS, TRAINING_CHECKPOINT
 from spacetime_tps.runs.read import read_training_set
-from spacetime_tps.runs.requests import check_exclusive, remove
+from spacetime_tps.runs.requests import check_exclusive
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import parse_settings, read_yaml
 from spacetime_tps.settings.run import RunSettings
-from spacetime_tps.writing import write_json
+from spacetime_tps.writing import remove, write_json
 
 
 def train(

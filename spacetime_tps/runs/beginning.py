@@ -17,10 +17,10 @@ from spacetime_tps.runs.folder import holds_run
 from spacetime_tps.runs.inputs import check_inputs, keep_inputs, with_kept_inputs
 from spacetime_tps.runs.layout import CONFIG, EXPORT, LOCK, PARTS, REPORTS, SUMMARY, TRAINING_CHECKPOINT, UNFINISHED
 from spacetime_tps.runs.lock import locked
-from spacetime_tps.runs.requests import check_exclusive, remove
+from spacetime_tps.runs.requests import check_exclusive
 from spacetime_tps.settings.denoiser import Settings
 from spacetime_tps.settings.files import read_yaml
-from spacetime_tps.writing import make_folder, told, write_text
+from spacetime_tps.writing import make_folder, remove, told, write_text
 
 _PACKAGES = ("spacetime-tps", "openmm", "mdtraj", "torch", "numpy", "scipy", "scikit-learn")
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spacetime_tps.errors import OutputError
-from spacetime_tps.runs.layout import BEGINNING, CONFIG, STAGES
+from spacetime_tps.runs.kept import KeepingPool
+from spacetime_tps.runs.layout import BEGINNING, CONFIG, STAGES, UNFINISHED
 from spacetime_tps.runs.lock import locked
 from spacetime_tps.runs.reports import Report, check_files, is_current, read_report, report_path, write_report
 from spacetime_tps.settings.files import open_run
 from spacetime_tps.settings.run import RunSettings
-from spacetime_tps.writing import make_folder
+from spacetime_tps.writing import make_folder, remove
 
 if TYPE_CHECKING:
     from spacetime_tps.coordinates import Coordinates
@@ -89,14 +90,14 @@ class Run:
         return make_coordinates(self.settings, self.molecule)
 
     @property
-    def pool(self) -> WorkerPool:
+    def pool(self) -> WorkerPool | KeepingPool:
         """The workers; see :meth:`workers`."""
         if self._pool is None:
             raise RuntimeError("the run has no workers here; use it within 'with run.workers():'")
         return self._pool
 
     def __post_init__(self) -> None:
-        self._pool: WorkerPool | None = None
+        self._pool: WorkerPool | KeepingPool | None = None
 
     @contextmanager
     def workers(self, count: int | None = None, executor: Executor | None = None) -> Iterator[None]:
@@ -116,13 +117,19 @@ class Run:
             yield
 
     @contextmanager
-    def working(self, pool: WorkerPool) -> Iterator[None]:
+    def working(self, pool: WorkerPool | KeepingPool) -> Iterator[None]:
         """Have the workers of a pool."""
-        self._pool = pool
+        before, self._pool = self._pool, pool
         try:
             yield
         finally:
-            self._pool = None
+            self._pool = before
+
+    @contextmanager
+    def keeping(self, part: str) -> Iterator[None]:
+        """Have workers whose results are kept until a part has finished, so that it goes on at its last task."""
+        with self.working(KeepingPool(self.pool, self.folder / UNFINISHED / part)):
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -208,7 +215,9 @@ class Run:
             Parts that it was built on.
         """
         seconds = time.perf_counter() - started
-        return write_report(self.folder, part, seconds, evaluations or {}, results or {}, after)
+        report = write_report(self.folder, part, seconds, evaluations or {}, results or {}, after)
+        remove(self.folder / UNFINISHED / part)
+        return report
 
 
 def named_seed(seed: int, name: str, *indices: int) -> np.random.SeedSequence:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.writing import make_folder, told, write_json
+from spacetime_tps.writing import make_folder, remove, told, write_json
 
 REQUEST = "request.json"
 """What a job was asked for, in its folder."""
@@ -97,18 +96,3 @@ def begun_folder(folder: Path, request: Mapping[str, Any]) -> Iterator[Path]:
     remove(folder)
     with told(folder, "made"):
         partial.rename(folder)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there. What a link points to is left alone.
-
-    Raises
-    ------
-    OutputError
-        If the system does not let it go.
-    """
-    with told(path, "removed"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
