@@ -18,6 +18,7 @@ from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.pipeline.denoiser import laboratory_denoiser, load_denoiser
 from spacetime_tps.pipeline.samples import held_out_blocks
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import make_frame
 from spacetime_tps.runs.folder import Run
@@ -33,6 +34,7 @@ from spacetime_tps.runs.requests import begun_folder, check_options, working_on
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
+from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import write_json, write_table
 
 MARGIN = 0.5
@@ -53,8 +55,7 @@ def calibrate(
     """Compare the model of a run with restrained dynamics, and write ``calibration/`` in its folder.
 
     There are ``calibration.json`` with everything, ``points.csv`` and ``chords.csv`` with a row for each spacetime
-    point and each pair of neighbouring windows, and ``calibration.png``. Scripts that call this need an
-    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+    point and each pair of neighbouring windows, and ``calibration.png``.
 
     Parameters
     ----------
@@ -85,15 +86,15 @@ def calibrate(
     SpacetimeError
         If an input is wrong (before any long work), or a simulation fails.
     """
+    check_guard()
     output = Path(output)
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
     run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed)
     stored = need_geodesic(run, curve)
-    torch.set_num_threads(1)
     request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
-    with working_on(run, CALIBRATION, request, False, overwrite) as folder, run.workers(workers):
+    with working_on(run, CALIBRATION, request, False, overwrite) as folder, one_thread(), run.workers(workers):
         denoiser, training = laboratory_denoiser(load_denoiser(run)), read_training_set(run)
         point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
         at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
