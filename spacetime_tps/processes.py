@@ -66,12 +66,14 @@ class _Batch:
     lost: Callable[[Any], Any] | None
     results: deque[Any] = field(default_factory=deque)
     finished: int = 0
+    deaths: int = 0  # of workers in the next task
     error: Exception | None = None
 
     def add(self, result: Any) -> None:
         """Take the result of the next task."""
         self.results.append(result)
         self.finished += 1
+        self.deaths = 0
 
     @property
     def over(self) -> bool:
@@ -115,7 +117,9 @@ class _Worker:
 
 
 class Workers:
-    """Processes that each run one task at a time on one thread. A process that dies is replaced.
+    """Processes that each run one task at a time on one thread.
+
+    A process that dies is replaced, and its task begins anew, once.
 
     Processes start when there are tasks for them. They end with the ``with`` block, and also when this process ends
     or is killed. On Linux they end with the thread that has started them, too.
@@ -166,12 +170,12 @@ class Workers:
         chunk : int
             Tasks that a worker takes at a time: more than one for short tasks.
         lost : callable, optional
-            Makes the result of a task in which the process dies; the other tasks go on.
+            Makes the result of a task in which two processes have died; the other tasks go on.
 
         Raises
         ------
         WorkerDiedError
-            If a process dies in a task and there is no ``lost``.
+            If two processes die in a task and there is no ``lost``.
         Exception
             What ``function`` raises.
         """
@@ -241,14 +245,20 @@ class Workers:
                 worker.batch = None
 
     def _bury(self, worker: _Worker) -> None:
-        """Take a worker that has died in a task out; the other tasks of its batch wait for another worker."""
+        """Take a worker that has died in a task out; what is left of its batch waits for another worker.
+
+        Whatever has ended it may have nothing to do with the task, which is given a second chance.
+        """
         batch = worker.batch
         assert batch is not None
         self._remove(worker)
-        if batch.lost is None:
-            batch.error = WorkerDiedError(f"a worker process died in {getattr(batch.function, '__name__', 'a task')}")
-            return
-        batch.add(batch.lost(batch.tasks[batch.finished]))
+        batch.deaths += 1
+        if batch.deaths > 1:
+            if batch.lost is None:
+                name = getattr(batch.function, "__name__", "a task")
+                batch.error = WorkerDiedError(f"a worker process died in {name}, and so did the next")
+            else:
+                batch.add(batch.lost(batch.tasks[batch.finished]))
         if not batch.over:
             self._waiting.appendleft(batch)
 

@@ -190,6 +190,13 @@ def die_slowly(number: int) -> int:
     return number
 
 
+def die_the_first_time(file: Path) -> str:
+    if not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return file.name
+
+
 class Unreadable(Exception):
     """Cannot be made from its message."""
 
@@ -238,9 +245,15 @@ class TestWorkers:
         with Workers(2, begin_nothing) as workers:
             tasks = [1, -2, 3, 4, -5, -6, 7, 8]
             assert list(workers.map(die_slowly, tasks, 3, lost=abs)) == [abs(task) for task in tasks]
-            with pytest.raises(WorkerDiedError, match="a worker process died in die_slowly"):
+            with pytest.raises(WorkerDiedError, match="a worker process died in die_slowly, and so did the next"):
                 list(workers.map(die_slowly, [-1]))
             assert list(workers.map(abs, range(3))) == [0, 1, 2]
+
+    def test_a_death_that_has_nothing_to_do_with_the_task(self, tmp_path):
+        """The task runs again in another process."""
+        with Workers(2, begin_nothing) as workers:
+            tasks = [tmp_path / str(number) for number in range(6)]
+            assert list(workers.map(die_the_first_time, tasks, 3)) == [task.name for task in tasks]
 
     def test_an_idle_worker_that_was_killed(self):
         with Workers(1, begin_nothing) as workers:

@@ -233,13 +233,13 @@ class WorkerPool:
         chunk : int
             Tasks that a worker takes at a time: more than one for short tasks.
         lost : callable, optional
-            Makes the result of a task in which the worker process dies; the other tasks go on. Without it, and with
-            an executor, that is an error.
+            Makes the result of a task in which two worker processes have died, one after the other; the other tasks
+            go on. Without it, that is an error, as is the first death with an executor.
 
         Raises
         ------
         DynamicsError
-            If a worker process dies.
+            If worker processes die.
         """
         try:
             if self._foreign is None:
