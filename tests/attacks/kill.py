@@ -28,6 +28,8 @@ import typer
 import yaml
 
 from spacetime_tps.cli.app import app
+from spacetime_tps.runs.layout import LOCK
+from spacetime_tps.runs.trajectories import read_hdf5_energies
 
 SYSTEM = "alanine_dipeptide"
 PATIENCE = 5.0  # seconds in which every process of a job has to end
@@ -237,7 +239,10 @@ def go_on(job: Job, run: Path) -> str:
 
 def differences(one: Path, other: Path) -> list[str]:
     """Names of files of two runs that do not say the same."""
-    names = [{str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} for run in (one, other)]
+    names = [
+        {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and path.name != LOCK}
+        for run in (one, other)
+    ]
     unequal = {name for name in names[0] & names[1] if not same(one / name, other / name)}
     return sorted((names[0] ^ names[1]) | unequal)
 
@@ -248,17 +253,18 @@ def same(one: Path, other: Path) -> bool:
         return bool(timeless(json.loads(one.read_text())) == timeless(json.loads(other.read_text())))
     if one.suffix == ".h5":  # has the date of each array inside
         first, second = mdtraj.load(str(one)), mdtraj.load(str(other))
-        return np.array_equal(first.xyz, second.xyz) and np.array_equal(first.time, second.time)
+        energies = np.array(read_hdf5_energies(one)), np.array(read_hdf5_energies(other))
+        return all(map(np.array_equal, (first.xyz, first.time, energies[0]), (second.xyz, second.time, energies[1])))
     return one.read_bytes() == other.read_bytes()
 
 
 def timeless(content: Any) -> Any:
-    """It without wall times, which are in a report's file sizes and checksums as well."""
+    """It without wall times, and without the checksums in reports, which are of files with times in them."""
     if isinstance(content, dict):
         return {
             key: timeless(value)
             for key, value in content.items()
-            if "seconds" not in key and key not in ("files", "sha256")
+            if "seconds" not in key and key not in ("files", "after")
         }
     return [timeless(value) for value in content] if isinstance(content, list) else content
 
