@@ -4,6 +4,7 @@ import importlib
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -12,10 +13,9 @@ import numpy as np
 import openmm
 import pytest
 
-from spacetime_tps.dynamics import workers
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, anneal
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine
+from spacetime_tps.dynamics.workers import Engine, InProcessPool
 from spacetime_tps.runs.beginning import prepared
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.inputs import with_kept_inputs
@@ -151,25 +151,14 @@ def toy_engine():
     return build
 
 
-class WorkerHere:
-    """Makes this process the worker: it can be asked as a WorkerPool is, and its tasks can be called directly."""
-
-    workers = 1
-
-    def start(self, engine: Engine) -> None:
-        workers._start_worker(engine)
-
-    def map(self, function, tasks, chunk=1, lost=None):
-        return map(function, tasks)
-
-
 @pytest.fixture
-def worker(monkeypatch):
-    monkeypatch.setattr(workers, "_engine", None)
-    monkeypatch.setattr(workers, "_contexts", {})
-    handler = signal.getsignal(signal.SIGINT)
-    yield WorkerHere()
-    signal.signal(signal.SIGINT, handler)
+def worker():
+    """Make this process the worker of an engine, so that tasks can be called directly; gives the pool.
+
+    The engine that was asked for last counts.
+    """
+    with ExitStack() as stack:
+        yield lambda engine: stack.enter_context(InProcessPool(engine))
 
 
 @pytest.fixture
@@ -196,18 +185,16 @@ def interpolation(molecule, heavy_atoms):
 @pytest.fixture
 def annealed_path(molecule, heavy_atoms, interpolation, worker):
     """A path of alanine dipeptide along that line, 600 steps of 1 fs."""
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     schedule, start = interpolation
     return anneal(AnnealingTask("path 0", schedule, start, 600, 7, 300.0, 0.001, np.random.SeedSequence(3)))
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> Iterator[Run]:
+def run(tmp_path, worker) -> Iterator[Run]:
     """Of alanine dipeptide, with nothing done yet; its tasks run in this process."""
-    monkeypatch.setattr(workers, "_contexts", {})
     made = Run(tmp_path, load_settings(find_system("alanine_dipeptide")), 0)
-    monkeypatch.setattr(workers, "_engine", Engine.for_system(made.molecule, made.coordinates.atoms))
-    with made.working(WorkerHere()):
+    with made.working(worker(Engine.for_system(made.molecule, made.coordinates.atoms))):
         yield made
 
 

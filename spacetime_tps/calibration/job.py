@@ -17,10 +17,10 @@ from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.errors import DynamicsError
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import CALIBRATION
 from spacetime_tps.runs.read import (
     StoredGeodesic,
     TrainingSet,
@@ -37,6 +37,7 @@ from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
 from spacetime_tps.statistics.blocks import halves_score, held_out_blocks
+from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import write_json, write_table
 
 MARGIN = 0.5
@@ -52,13 +53,13 @@ def calibrate(
     frames: int = 100,
     seed: int | None = None,
     workers: int | None = None,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Compare the model of a run with restrained dynamics, and write ``calibration/`` in its folder.
 
     There are ``calibration.json`` with everything, ``points.csv`` and ``chords.csv`` with a row for each spacetime
-    point and each pair of neighbouring windows, and ``calibration.png``. Scripts that call this need an
-    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+    point and each pair of neighbouring windows, and ``calibration.png``.
 
     Parameters
     ----------
@@ -76,6 +77,8 @@ def calibrate(
         By default that of the run.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
+    resume : bool
+        Go on with an interrupted one that was asked for the same.
     overwrite : bool
         Replace an earlier calibration.
 
@@ -89,23 +92,27 @@ def calibrate(
     SpacetimeError
         If an input is wrong (before any long work), or a simulation fails.
     """
+    check_guard()
     output = Path(output)
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
     run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed)
     stored = need_geodesic(run, curve)
-    torch.set_num_threads(1)
     request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
-    with working_on(run, CALIBRATION, request, False, overwrite) as folder, run.workers(workers):
-        denoiser = laboratory_denoiser(read_denoiser(run), run.coordinates.noise_space())
-        training = read_training_set(run)
-        point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
-        at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
-        along, spent_on_curve = compare_curve(run, denoiser, training, stored, curve, windows, frames, curve_seed)
-        evaluations = {"points": spent_at_points, "curve": spent_on_curve}
+    with working_on(run, "calibrate", request, resume, overwrite) as folder, one_thread():
+        if not resume:
+            with begun_folder(folder, request):
+                pass
+        with run.workers(workers), run.keeping("calibrate"):
+            denoiser = laboratory_denoiser(read_denoiser(run), run.coordinates.noise_space())
+            training = read_training_set(run)
+            point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
+            at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
+            along, spent_on_curve = compare_curve(run, denoiser, training, stored, curve, windows, frames, curve_seed)
+            evaluations = {"points": spent_at_points, "curve": spent_on_curve}
         results = _results(run, frames, evaluations, at_points, along)
-        _write(folder, request, results)
+        _write(folder, results)
         run.finish("calibrate", started, evaluations, after=["geodesics"])
     return results
 
@@ -262,10 +269,9 @@ def _log_snr_range(run: Run, denoiser: Denoiser) -> tuple[float, float]:
     return max(low, float(log_snr.min()) - MARGIN), min(high, float(log_snr.max()) + MARGIN)
 
 
-def _write(folder: Path, request: dict[str, Any], results: dict[str, Any]) -> None:
+def _write(folder: Path, results: dict[str, Any]) -> None:
     """Files of the calibration, in place of an earlier one's."""
-    with begun_folder(folder, request) as partial:
-        write_table(partial / "points.csv", results["points"])
-        write_table(partial / "chords.csv", results["curve"]["chords"])
-        calibration_figure(partial / "calibration.png", results)
-        write_json(partial / "calibration.json", results)
+    write_table(folder / "points.csv", results["points"])
+    write_table(folder / "chords.csv", results["curve"]["chords"])
+    calibration_figure(folder / "calibration.png", results)
+    write_json(folder / "calibration.json", results)

@@ -21,6 +21,7 @@ from spacetime_tps.cli.tables import (
     print_surface_summary,
 )
 from spacetime_tps.errors import SpacetimeError
+from spacetime_tps.interruption import Interruption, signals_interrupt
 from spacetime_tps.progress import configure_logging
 from spacetime_tps.settings.shipped import shipped_systems
 
@@ -275,13 +276,14 @@ def export(
 
 @contextmanager
 def _errors_told(console: Console, interrupted: str) -> Iterator[None]:
-    """End the command with a message, not a traceback, if an input or a stage fails or the user interrupts."""
+    """End the command with a message, not a traceback, if an input or a stage fails or a signal asks it to end."""
     try:
-        yield
+        with signals_interrupt():
+            yield
     except SpacetimeError as error:
         console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)
         console.print(str(error), highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         console.print(interrupted)
-        raise typer.Exit(130) from error
+        raise typer.Exit(error.exit_status if isinstance(error, Interruption) else 130) from error

@@ -19,8 +19,9 @@ from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
+from spacetime_tps.dynamics.workers import Engine, Pool, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
@@ -55,8 +56,7 @@ def committors(
 
     There are ``committor.json`` and ``committor.csv`` with a row for each frame, ``shots.csv`` with every shot,
     ``frames.trr`` with all frames, ``transition_states.trr`` and ``.h5`` with those whose p_B is within the band, and
-    ``committor.png``. A frame in A has p_B = 0 and one in B 1, without shots. Scripts that call this need an
-    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+    ``committor.png``. A frame in A has p_B = 0 and one in B 1, without shots.
 
     Parameters
     ----------
@@ -90,6 +90,7 @@ def committors(
     SpacetimeError
         If an input is wrong (before any shot).
     """
+    check_guard()
     output = Path(output)
     check_options({"shots": (shots, 1), "count": (count, 1), "workers": (workers, 1), "seed": (seed, 0)})
     if not 0 <= band[0] < band[1] <= 1:
@@ -104,7 +105,7 @@ def committors(
         "band": list(band),
         "seed": run.base_seed,
     }
-    with working_on(run, COMMITTOR, request, resume, overwrite) as folder:
+    with working_on(run, "committor", request, resume, overwrite) as folder:
         chosen = _load_frames(run) if resume else _begin(run, request)
         states = state_indices(run.molecule.states, chosen.positions)
         tasks = _tasks(run, chosen, states, shots)
@@ -168,7 +169,7 @@ def _tasks(run: Run, chosen: ChosenFrames, states: np.ndarray, shots: int) -> di
     }
 
 
-def _shoot(path: Path, pool: WorkerPool, tasks: Mapping[tuple[int, int], Shot]) -> list[dict[str, str]]:
+def _shoot(path: Path, pool: Pool, tasks: Mapping[tuple[int, int], Shot]) -> list[dict[str, str]]:
     """Rows of every shot; those that are not in the journal yet are run, and written there as they come."""
     journal = Journal.read(path)
     done = {(int(row["frame"]), int(row["shot"])): row for row in journal.records}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.dynamics.checkpoint import Frames, SamplingCheckpoint, SamplingState
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import (
-    WorkerPool,
+    Pool,
     get_positions,
     get_velocities,
     maxwell_boltzmann,
@@ -17,7 +19,7 @@ from spacetime_tps.dynamics.workers import (
     seeded_context,
 )
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.progress import track
+from spacetime_tps.progress import log, track
 from spacetime_tps.settings.run import MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
@@ -106,94 +108,151 @@ def whole_steps(duration: float, time_step: float, name: str) -> int:
 
 
 def run_replica_exchange(
-    molecule: MolecularSystem, settings: ReplicaExchangeSettings, pool: WorkerPool, seed: np.random.SeedSequence
+    molecule: MolecularSystem,
+    settings: ReplicaExchangeSettings,
+    pool: Pool,
+    seed: np.random.SeedSequence,
+    checkpoint: SamplingCheckpoint | None = None,
 ) -> ReplicaExchangeResult:
     """Temperature replica exchange, started alternately from the structures of A and B.
 
     Neighbouring replicas exchange configurations with the Metropolis probability
     min(1, exp[(β_i − β_j)(U_i − U_j)]) and velocities rescaled by √(T_new/T_old) (Sugita & Okamoto,
     Chem. Phys. Lett. 314, 141 (1999)); even and odd pairs take turns.
+
+    With a checkpoint it goes on exactly where it was interrupted.
+
+    Raises
+    ------
+    DynamicsError
+        If a simulation fails.
+    OutputError
+        If the checkpoint cannot be read or written.
     """
     temperatures = np.array(settings.temperatures)
     steps = whole_steps(settings.exchange_interval, molecule.time_step, "samples.exchange_interval")
     every = whole_steps(settings.frame_interval, settings.exchange_interval, "samples.frame_interval")
     rounds = max(1, round(settings.length / settings.exchange_interval))
     starts = [molecule.structures[state.structure] for state in molecule.states]
-    positions = [starts[replica % 2] for replica in range(len(temperatures))]
-    velocities: list[FloatArray | None] = [None] * len(temperatures)
-    beta = 1 / (MOLAR_GAS_CONSTANT * temperatures)
-    exchange_seed, *round_seeds = seed.spawn(rounds + 1)
-    rng = np.random.default_rng(exchange_seed)
-    attempts, accepted = np.zeros(len(beta) - 1), np.zeros(len(beta) - 1)
+    first = np.array([starts[replica % 2] for replica in range(len(temperatures))])
     chunk = -(-len(temperatures) // pool.workers)
-    frames: list[list[FloatArray]] = []
-    energies: list[list[float]] = []
-
-    for number in track(range(rounds), "replica exchange", rounds):
-        seeds = round_seeds[number].spawn(len(temperatures))
-        tasks = [
-            Segment(x, v, float(temperature), steps, s)
-            for x, v, temperature, s in zip(positions, velocities, temperatures, seeds, strict=True)
-        ]
-        ends = list(pool.map(run_segment, tasks, chunk))
-        if (number + 1) % every == 0:
-            frames.append([end.positions for end in ends])
-            energies.append([end.potential_energy for end in ends])
-        velocities = [end.velocities for end in ends]
-        for low in range(number % 2, len(ends) - 1, 2):
-            high = low + 1
-            attempts[low] += 1
-            gain = (beta[low] - beta[high]) * (ends[low].potential_energy - ends[high].potential_energy)
-            if np.log(rng.uniform()) < gain:
-                accepted[low] += 1
-                scale = np.sqrt(temperatures[low] / temperatures[high])
-                velocities[low], velocities[high] = ends[high].velocities * scale, ends[low].velocities / scale
-                ends[low], ends[high] = ends[high], ends[low]
-        positions = [end.positions for end in ends]
-
-    time = settings.frame_interval * np.arange(1, len(frames) + 1, dtype=np.float64)
-    ensembles = [
-        Ensemble(
-            float(temperature),
-            np.array([frame[replica] for frame in frames]),
-            time,
-            np.array([energy[replica] for energy in energies]),
-        )
-        for replica, temperature in enumerate(temperatures)
-    ]
-    acceptance = (accepted / np.maximum(attempts, 1)).tolist()
+    state, frames = _begin(first, rounds, checkpoint)
+    round_seeds = seed.spawn(rounds)
+    try:
+        for number in track(range(state.rounds, rounds), "replica exchange", rounds - state.rounds):
+            *seeds, exchange_seed = round_seeds[number].spawn(len(temperatures) + 1)
+            ends = list(pool.map(run_segment, _segments(state, temperatures, steps, seeds), chunk))
+            if (number + 1) % every == 0:
+                frames.positions.append(np.array([end.positions for end in ends]))
+                frames.energies.append(np.array([end.potential_energy for end in ends]))
+            state = _exchanged(state, ends, temperatures, np.random.default_rng(exchange_seed))
+            if checkpoint is not None and checkpoint.due:
+                checkpoint.save(state, frames, state.rounds // every)
+    finally:
+        if checkpoint is not None:
+            checkpoint.save(state, frames, state.rounds // every)
+    acceptance = (state.accepted / np.maximum(state.attempts, 1)).tolist()
+    ensembles = _ensembles(frames, temperatures, settings.frame_interval)
     return ReplicaExchangeResult(ensembles, acceptance, rounds * len(temperatures) * (steps + 1))
 
 
 def run_molecular_dynamics(
-    molecule: MolecularSystem, settings: MolecularDynamicsSettings, pool: WorkerPool, seed: np.random.SeedSequence
+    molecule: MolecularSystem,
+    settings: MolecularDynamicsSettings,
+    pool: Pool,
+    seed: np.random.SeedSequence,
+    checkpoint: SamplingCheckpoint | None = None,
 ) -> tuple[list[Ensemble], int]:
-    """Plain dynamics at ``model_temperature`` from each state's structure: ensembles (A's first) and evaluations."""
+    """Plain dynamics at ``model_temperature`` from each state's structure: ensembles (A's first) and evaluations.
+
+    With a checkpoint it goes on exactly where it was interrupted.
+
+    Raises
+    ------
+    DynamicsError
+        If a simulation fails.
+    OutputError
+        If the checkpoint cannot be read or written.
+    """
     steps = whole_steps(settings.frame_interval, molecule.time_step, "samples.frame_interval")
-    frames = max(1, round(settings.length / settings.frame_interval))
+    rounds = max(1, round(settings.length / settings.frame_interval))
     starts = [
         molecule.structures[state.structure]
         for state in molecule.states
         for _ in range(settings.trajectories_per_state)
     ]
+    temperatures = np.full(len(starts), settings.model_temperature)
     chunk = -(-len(starts) // pool.workers)
-    current = [SegmentEnd(x, np.zeros_like(x), 0.0) for x in starts]
-    history: list[list[SegmentEnd]] = []
-    for number, frame_seed in track(enumerate(seed.spawn(frames)), "molecular dynamics", frames):
-        tasks = [
-            Segment(end.positions, end.velocities if number else None, settings.model_temperature, steps, s)
-            for end, s in zip(current, frame_seed.spawn(len(starts)), strict=True)
-        ]
-        current = list(pool.map(run_segment, tasks, chunk))
-        history.append(current)
-    time = settings.frame_interval * np.arange(1, frames + 1, dtype=np.float64)
-    ensembles = [
-        Ensemble(
-            settings.model_temperature,
-            np.array([ends[i].positions for ends in history]),
-            time,
-            np.array([ends[i].potential_energy for ends in history]),
-        )
-        for i in range(len(starts))
+    state, frames = _begin(np.array(starts), rounds, checkpoint)
+    round_seeds = seed.spawn(rounds)
+    try:
+        for number in track(range(state.rounds, rounds), "molecular dynamics", rounds - state.rounds):
+            seeds = round_seeds[number].spawn(len(starts))
+            ends = list(pool.map(run_segment, _segments(state, temperatures, steps, seeds), chunk))
+            positions, velocities = _joined(ends)
+            frames.positions.append(positions)
+            frames.energies.append(np.array([end.potential_energy for end in ends]))
+            state = replace(state, rounds=number + 1, positions=positions, velocities=velocities)
+            if checkpoint is not None and checkpoint.due:
+                checkpoint.save(state, frames, state.rounds)
+    finally:
+        if checkpoint is not None:
+            checkpoint.save(state, frames, state.rounds)
+    return _ensembles(frames, temperatures, settings.frame_interval), rounds * len(starts) * (steps + 1)
+
+
+def _begin(positions: FloatArray, rounds: int, checkpoint: SamplingCheckpoint | None) -> tuple[SamplingState, Frames]:
+    """Where sampling begins: with these positions (trajectories, atoms, 3), or at the checkpoint."""
+    kept = None if checkpoint is None else checkpoint.load()
+    if kept is None:
+        pairs = np.zeros(len(positions) - 1)
+        return SamplingState(0, positions, None, pairs, pairs), Frames([], [])
+    log.info("sampling goes on after %d of %d rounds", kept[0].rounds, rounds)
+    return kept
+
+
+def _segments(
+    state: SamplingState, temperatures: FloatArray, steps: int, seeds: Sequence[np.random.SeedSequence]
+) -> list[Segment]:
+    velocities = [None] * len(seeds) if state.velocities is None else list(state.velocities)
+    return [
+        Segment(x, v, float(temperature), steps, seed)
+        for x, v, temperature, seed in zip(state.positions, velocities, temperatures, seeds, strict=True)
     ]
-    return ensembles, frames * len(starts) * (steps + 1)
+
+
+def _joined(ends: Sequence[SegmentEnd]) -> tuple[FloatArray, FloatArray]:
+    """Positions and velocities, (trajectories, atoms, 3)."""
+    return np.array([end.positions for end in ends]), np.array([end.velocities for end in ends])
+
+
+def _exchanged(
+    state: SamplingState, ends: Sequence[SegmentEnd], temperatures: FloatArray, rng: np.random.Generator
+) -> SamplingState:
+    """The state after a round whose segments have ended so, neighbours exchanged."""
+    beta = 1 / (MOLAR_GAS_CONSTANT * temperatures)
+    positions, velocities = _joined(ends)
+    attempts, accepted = state.attempts.copy(), state.accepted.copy()
+    for low in range(state.rounds % 2, len(ends) - 1, 2):
+        high = low + 1
+        attempts[low] += 1
+        gain = (beta[low] - beta[high]) * (ends[low].potential_energy - ends[high].potential_energy)
+        if np.log(rng.uniform()) < gain:
+            accepted[low] += 1
+            scale = np.sqrt(temperatures[low] / temperatures[high])
+            positions[[low, high]] = positions[[high, low]]
+            velocities[low], velocities[high] = velocities[high] * scale, velocities[low] / scale
+    return SamplingState(state.rounds + 1, positions, velocities, attempts, accepted)
+
+
+def _ensembles(frames: Frames, temperatures: FloatArray, frame_interval: float) -> list[Ensemble]:
+    time = frame_interval * np.arange(1, len(frames.positions) + 1, dtype=np.float64)
+    return [
+        Ensemble(
+            float(temperature),
+            np.array([frame[index] for frame in frames.positions]),
+            time,
+            np.array([energies[index] for energies in frames.energies]),
+        )
+        for index, temperature in enumerate(temperatures)
+    ]

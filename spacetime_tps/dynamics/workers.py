@@ -6,14 +6,12 @@ workers. (On GPU platforms contexts are not re-seeded, for that recompiles their
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import openmm
@@ -25,6 +23,7 @@ from spacetime_tps.dynamics.integrators import annealing_integrator, set_tempera
 from spacetime_tps.dynamics.restraint import Restraint, make_restraint
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import DynamicsError
+from spacetime_tps.processes import WorkerDiedError, Workers
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 Task = TypeVar("Task")
@@ -82,7 +81,6 @@ class Engine:
 
 
 _NO_ENGINE = "no engine in this process; run the task through a WorkerPool"
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENMM_CPU_THREADS")
 _engine: Engine | None = None
 _contexts: dict[str, tuple[openmm.Context, Restraint | None]] = {}
 
@@ -171,8 +169,27 @@ def openmm_seed(sequence: np.random.SeedSequence) -> int:
     return int(sequence.generate_state(1)[0] % (2**31 - 2)) + 1
 
 
+class Pool(Protocol):
+    """What runs tasks: :class:`WorkerPool`, or :class:`InProcessPool`."""
+
+    @property
+    def workers(self) -> int:
+        """Tasks that run at a time."""
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        chunk: int = 1,
+        lost: Callable[[Task], Result] | None = None,
+    ) -> Iterator[Result]:
+        """Results in the order of the tasks, each as soon as it and those before it are there."""
+
+
 class WorkerPool:
     """Processes that each simulate one task at a time on one thread.
+
+    They end with the ``with`` block, and also when this process ends or is killed.
 
     Parameters
     ----------
@@ -189,13 +206,7 @@ class WorkerPool:
         self.engine = engine
         self.workers = workers or available_cores()
         self._foreign = executor
-        if executor is None:
-            os.environ.update({name: "1" for name in _THREAD_VARIABLES})  # for the workers, who inherit them
-            self._processes = self._start()
-
-    def _start(self) -> ProcessPoolExecutor:
-        spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_start_worker, initargs=(self.engine,))
+        self._own = Workers(self.workers, _start_worker, engine)
 
     def __enter__(self) -> Self:
         return self
@@ -203,8 +214,7 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._foreign is None:
-            self._processes.shutdown(wait=kind is None, cancel_futures=True)
+        self._own.__exit__(kind, error, trace)
 
     def map(
         self,
@@ -223,66 +233,87 @@ class WorkerPool:
         chunk : int
             Tasks that a worker takes at a time: more than one for short tasks.
         lost : callable, optional
-            Makes the result of a task in which the worker process dies; the other tasks go on. Without it, that is an
-            error.
+            Makes the result of a task in which two worker processes have died, one after the other; the other tasks
+            go on. Without it, that is an error, as is the first death with an executor.
 
         Raises
         ------
         DynamicsError
-            If a worker process dies.
+            If worker processes die.
         """
-        batches = [tasks[start : start + chunk] for start in range(0, len(tasks), chunk)]
-        futures = [self._submit(function, batch) for batch in batches]
         try:
-            for index, batch in enumerate(batches):
-                try:
-                    results = futures[index].result()
-                except BrokenExecutor as error:
-                    if lost is None or self._foreign is not None:
-                        raise DynamicsError(
-                            f"a worker process died in {getattr(function, '__name__', function)} (out of memory?); "
-                            "finished stages are kept: free memory or take fewer --workers, then go on with --resume"
-                        ) from error
-                    results = self._one_by_one(function, batch, lost)
-                    for later in range(index + 1, len(batches)):
-                        if futures[later].done() and futures[later].exception() is not None:
-                            futures[later] = self._submit(function, batches[later])
-                yield from results
+            if self._foreign is None:
+                yield from self._own.map(function, tasks, chunk, lost)
+            else:
+                yield from self._elsewhere(self._foreign, function, tasks, chunk)
+        except (WorkerDiedError, BrokenExecutor) as error:
+            hint = "" if self._foreign is None else ", or a script that makes an executor and has no __main__ guard"
+            raise DynamicsError(
+                f"a worker process died in {getattr(function, '__name__', function)} (out of memory{hint}?); "
+                "what is finished is kept: free memory or take fewer --workers, then go on with --resume"
+            ) from error
+
+    def _elsewhere(
+        self, executor: Executor, function: Callable[[Task], Result], tasks: Sequence[Task], chunk: int
+    ) -> Iterator[Result]:
+        batches = [tasks[start : start + chunk] for start in range(0, len(tasks), chunk)]
+        futures = [executor.submit(_run_batch, function, batch, self.engine) for batch in batches]
+        try:
+            for future in futures:
+                yield from future.result()
         finally:
             for future in futures:
                 future.cancel()
 
-    def _submit(self, function: Callable[[Task], Result], batch: Sequence[Task]) -> Future[list[Result]]:
-        if self._foreign is not None:
-            return self._foreign.submit(_run_batch, function, batch, self.engine)
-        try:
-            return self._processes.submit(_run_batch, function, batch)
-        except BrokenExecutor:  # one dead process takes all others with it
-            self._processes.shutdown()
-            self._processes = self._start()
-            return self._processes.submit(_run_batch, function, batch)
 
-    def _one_by_one(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result]
-    ) -> list[Result]:
-        """Results of tasks run while nothing else is, so that it is known in which a process dies."""
-        results = []
-        for task in tasks:
-            try:
-                results += self._submit(function, [task]).result()
-            except BrokenExecutor:
-                results.append(lost(task))
-        return results
+class InProcessPool:
+    """Runs tasks in this process, each when its result is asked for; there are no workers that could die.
+
+    Use it in a ``with`` block, which makes this process the worker of an engine. Afterwards it is what it was before.
+
+    Parameters
+    ----------
+    engine : Engine
+    """
+
+    workers = 1
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._before: list[tuple[Engine | None, dict[str, tuple[openmm.Context, Restraint | None]]]] = []
+
+    def __enter__(self) -> Self:
+        global _contexts
+        self._before.append((_engine, _contexts))
+        _contexts = {}
+        _start_worker(self.engine)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _engine, _contexts
+        _engine, _contexts = self._before.pop()
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        chunk: int = 1,
+        lost: Callable[[Task], Result] | None = None,
+    ) -> Iterator[Result]:
+        """Results in the order of the tasks; ``chunk`` and ``lost`` have no effect here."""
+        return map(function, tasks)
 
 
-def _run_batch(function: Callable[[Task], Result], tasks: Sequence[Task], engine: Engine | None = None) -> list[Result]:
-    if engine is not None and engine != _engine:
+def _run_batch(function: Callable[[Task], Result], tasks: Sequence[Task], engine: Engine) -> list[Result]:
+    """Run tasks in a worker of a user's executor, which may have run others' before."""
+    if engine != _engine:
         _start_worker(engine)
     return [function(task) for task in tasks]
 
 
 def _start_worker(engine: Engine) -> None:
     global _engine
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _engine = engine
     _contexts.clear()

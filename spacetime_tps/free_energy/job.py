@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.free_energy.figure import free_energy_figure
@@ -21,11 +20,12 @@ from spacetime_tps.free_energy.windows import (
     stiffened,
     window_estimate,
 )
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import FREE_ENERGY
 from spacetime_tps.runs.read import need_geodesic
 from spacetime_tps.runs.requests import begun_folder, check_options, working_on
+from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import replacing, write_json, write_table
 
 
@@ -45,8 +45,7 @@ def free_energies(
 
     Writes ``free_energy/`` in its folder: ``free_energy.json`` with everything, ``profile.csv`` with a row for each
     window on the curve, ``overlap.csv`` with MBAR's overlap matrix, ``free_energy.png``, and the frames of the windows
-    by sweep, ``sweep_*.npy`` (windows, frames, atoms, 3) in nm. Scripts that call this need an
-    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+    by sweep, ``sweep_*.npy`` (windows, frames, atoms, 3) in nm.
 
     Parameters
     ----------
@@ -80,6 +79,7 @@ def free_energies(
     SpacetimeError
         If an input is wrong (before any long work), a simulation fails, or neighbouring windows do not overlap.
     """
+    check_guard()
     output = Path(output)
     least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
@@ -87,8 +87,7 @@ def free_energies(
     run = Run.open(output, "samples", "geodesics", seed=seed)
     geodesic = need_geodesic(run, curve)
     request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": run.base_seed}
-    torch.set_num_threads(1)
-    with working_on(run, FREE_ENERGY, request, resume, overwrite) as folder:
+    with working_on(run, "free-energy", request, resume, overwrite) as folder, one_thread():
         if not resume:
             with begun_folder(folder, request):
                 pass
@@ -98,7 +97,8 @@ def free_energies(
             sampled = sample_series(run, series, frames, run.seed("windows"), f"windows, {curve}", folder)
             by_windows, ends, overlap = window_estimate(run, series, sampled, run.seed("windows bootstrap"))
             starts = equilibrium_ends(series, sampled)
-            by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, run.seed("annealing"))
+            with run.keeping("free-energy"):
+                by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, run.seed("annealing"))
         evaluations = {"windows": sampled.evaluations, "annealing": spent}
         results = _results(run, request, evaluations, by_windows, by_annealing)
         _write(folder, results, overlap)

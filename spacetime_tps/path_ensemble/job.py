@@ -14,11 +14,12 @@ import numpy as np
 from spacetime_tps.committor.model import CommittorModel, read_committor_model
 from spacetime_tps.dynamics.path_shape import check_path_shape
 from spacetime_tps.dynamics.sampling import whole_steps
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
+from spacetime_tps.dynamics.workers import Engine, Pool, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import moves as path_sampling
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
 from spacetime_tps.path_ensemble.statistics import crossing
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
@@ -60,8 +61,7 @@ def sample_paths(
     acceptance, autocorrelation and costs; ``moves.csv`` with a row for each move of each chain and what the chain's
     path is after it; and the paths themselves: every ``keep_every``-th move the path of each chain, written once, and
     named in ``moves.csv``. Each row that names a path is a sample of the ensemble, also where it names the same one
-    again. Interrupted work goes on exactly where it stopped. Scripts that call this need an
-    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+    again. Interrupted work goes on exactly where it stopped.
 
     Parameters
     ----------
@@ -96,6 +96,7 @@ def sample_paths(
     SpacetimeError
         If an input is wrong (before any long work).
     """
+    check_guard()
     output = Path(output)
     check_options({"moves": (moves, 1), "chains": (chains, 1), "keep-every": (keep_every, 1)})
     check_options({"workers": (workers, 1), "seed": (seed, 0)})
@@ -118,7 +119,7 @@ def sample_paths(
         "keep_every": keep_every,
         "seed": run.base_seed,
     }
-    with working_on(run, PATH_ENSEMBLE, asked, resume, overwrite):
+    with working_on(run, "path-ensemble", asked, resume, overwrite):
         sampling = _Sampling(run, model, asked)
         if resume:
             sampling.load()
@@ -186,7 +187,7 @@ class _Sampling:
         with begun_folder(self.folder, self.asked) as partial:
             self.save(partial)
 
-    def run(self, pool: WorkerPool, moves: int) -> None:
+    def run(self, pool: Pool, moves: int) -> None:
         """Move all chains on until each has made so many moves; what is finished is kept whatever happens."""
         begun, before = time.perf_counter(), self.seconds
         saved = begun

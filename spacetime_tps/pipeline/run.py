@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.dynamics.sampling import whole_steps
@@ -23,6 +22,7 @@ from spacetime_tps.pipeline.potential import load_pretrained
 from spacetime_tps.pipeline.reactive import make_reactive
 from spacetime_tps.pipeline.results import make_results, write_summary
 from spacetime_tps.pipeline.samples import make_samples, user_training_set
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.beginning import check_output, prepared
@@ -37,6 +37,7 @@ from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings
 from spacetime_tps.surfaces.job import run_surface
 from spacetime_tps.surfaces.surface import Surface
+from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import remove
 
 STAGES: dict[str, Callable[[Run], StageReport]] = {
@@ -62,8 +63,6 @@ def run(
     executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Run the main job.
-
-    Scripts that call this need an ``if __name__ == "__main__":`` guard, for it starts worker processes.
 
     Parameters
     ----------
@@ -96,6 +95,7 @@ def run(
     SpacetimeError
         If an input is wrong (before any long work), or a stage fails (finished stages are kept).
     """
+    check_guard()
     output = Path(output)
     settings = load_settings(find_system(str(system)), Path(config) if config is not None else None)
     check_options({"paths": (paths, 1), "workers": (workers, 1), "seed": (seed, 0)})
@@ -118,7 +118,6 @@ def run(
             positions = next(iter(molecule.structures.values()))
             write_topology_pdb(begun.path(TOPOLOGY), molecule.openmm_topology, positions)
             begun.finish(BEGINNING, started)
-        torch.set_num_threads(1)
         log.info(
             "%s: %d atoms, %d latent coordinates, platform %s",
             molecule.name,
@@ -126,7 +125,7 @@ def run(
             coordinates.dimension,
             molecule.platform,
         )
-        with begun.workers(workers, executor):
+        with one_thread(), begun.workers(workers, executor):
             run_stages(begun)
         return write_summary(begun)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ import torch
 
 from spacetime_tps.coordinates import Coordinates
 from spacetime_tps.coordinates.states import FloatArray, state_indices
+from spacetime_tps.dynamics.checkpoint import SamplingCheckpoint
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import SAMPLES
+from spacetime_tps.runs.layout import SAMPLES, UNFINISHED
 from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
@@ -32,15 +34,16 @@ def make_samples(run: Run) -> StageReport:
     """Sample as configured, write ``samples/`` and the training set in it."""
     folder, settings, molecule = run.made(SAMPLES), run.settings.samples, run.molecule
     results: dict[str, object] = {}
+    seed = run.seed("samples")
     if isinstance(settings, FilesSettings):
         training, evaluations = user_training_set(settings, molecule), 0
     elif isinstance(settings, MolecularDynamicsSettings):
-        ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, run.seed("samples"))
+        ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, seed, _checkpoint(run))
         _write(ensembles, folder, molecule, "trajectory")
         kept = [e.positions[e.time > settings.discard] for e in ensembles]
         training = _concatenate(kept, [np.ones(len(x)) for x in kept])
     else:
-        exchange = run_replica_exchange(molecule, settings, run.pool, run.seed("samples"))
+        exchange = run_replica_exchange(molecule, settings, run.pool, seed, _checkpoint(run))
         ensembles, evaluations = exchange.ensembles, exchange.evaluations
         _write(ensembles, folder, molecule, "replica")
         training = _replica_training_set(ensembles, settings)
@@ -62,6 +65,18 @@ def latent_samples(training: TrainingSet, coordinates: Coordinates, held_out: fl
     x = coordinates.encode(training.positions)
     mask = held_out_blocks(training.source, held_out)
     return Samples(*(torch.from_numpy(array) for array in (x, training.weights, mask)))
+
+
+def _checkpoint(run: Run) -> SamplingCheckpoint:
+    """Where sampling that is interrupted goes on."""
+    request = {
+        "system": run.settings.system.model_dump(mode="json"),
+        "samples": run.settings.samples.model_dump(mode="json"),
+        "force_field": run.molecule.system_xml,
+        "structures": [run.molecule.structures[state.structure].tolist() for state in run.molecule.states],
+        "seed": run.base_seed,
+    }
+    return SamplingCheckpoint(run.path(UNFINISHED) / "samples", json.dumps(request))
 
 
 def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:

@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.pipeline.denoiser import denoising_errors
 from spacetime_tps.pipeline.potential import train_potential
+from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
@@ -20,6 +19,7 @@ from spacetime_tps.runs.requests import check_exclusive
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import parse_settings, read_yaml
 from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import remove, write_json
 
 
@@ -35,8 +35,7 @@ def train(
     """Train the neural denoiser on the samples of a run, and write it to ``potential.safetensors`` in its folder.
 
     Another run of the same system and atoms takes it by ``denoiser: {kind: potential, pretrained: FILE}``. What was
-    learned, and the held-out errors, are in ``potential.json``. Scripts that call this need an
-    ``if __name__ == "__main__":`` guard, for it starts worker processes.
+    learned, and the held-out errors, are in ``potential.json``.
 
     Parameters
     ----------
@@ -63,6 +62,7 @@ def train(
     SpacetimeError
         If an input is wrong (before any long work).
     """
+    check_guard()
     output = Path(output)
     started = time.perf_counter()
     check_exclusive(resume, overwrite)
@@ -70,8 +70,7 @@ def train(
     denoiser = _denoiser_settings(run.settings, config)
     run.settings = run.settings.model_copy(update={"denoiser": denoiser})
     checkpoint, file = run.path(TRAINING_CHECKPOINT), run.path(POTENTIAL)
-    torch.set_num_threads(1)
-    with run.locked():
+    with run.locked(), one_thread():
         if resume and not checkpoint.is_file():
             raise OutputError(f"{run.folder} holds no training to resume (it has no {TRAINING_CHECKPOINT})")
         if not (resume or overwrite) and (checkpoint.is_file() or file.is_file()):

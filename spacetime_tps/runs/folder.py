@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spacetime_tps.coordinates import Coordinates
     from spacetime_tps.coordinates.states import FloatArray
     from spacetime_tps.dynamics.system import MolecularSystem
-    from spacetime_tps.dynamics.workers import WorkerPool
+    from spacetime_tps.dynamics.workers import Pool
 
 
 @dataclass(eq=False)
@@ -90,14 +90,14 @@ class Run:
         return make_coordinates(self.settings, self.molecule)
 
     @property
-    def pool(self) -> WorkerPool | KeepingPool:
+    def pool(self) -> Pool:
         """The workers; see :meth:`workers`."""
         if self._pool is None:
             raise RuntimeError("the run has no workers here; use it within 'with run.workers():'")
         return self._pool
 
     def __post_init__(self) -> None:
-        self._pool: WorkerPool | KeepingPool | None = None
+        self._pool: Pool | None = None
 
     @contextmanager
     def workers(self, count: int | None = None, executor: Executor | None = None) -> Iterator[None]:
@@ -117,7 +117,7 @@ class Run:
             yield
 
     @contextmanager
-    def working(self, pool: WorkerPool | KeepingPool) -> Iterator[None]:
+    def working(self, pool: Pool) -> Iterator[None]:
         """Have the workers of a pool."""
         before, self._pool = self._pool, pool
         try:

@@ -13,28 +13,18 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from spacetime_tps.progress import log
 from spacetime_tps.writing import make_folder, told, write_bytes
 
+if TYPE_CHECKING:
+    from spacetime_tps.dynamics.workers import Pool
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-class _Pool(Protocol):
-    @property
-    def workers(self) -> int: ...
-
-    def map(
-        self,
-        function: Callable[[Any], Any],
-        tasks: Sequence[Any],
-        chunk: int = 1,
-        lost: Callable[[Any], Any] | None = None,
-    ) -> Iterator[Any]: ...
 
 
 class KeepingPool:
@@ -42,13 +32,13 @@ class KeepingPool:
 
     Parameters
     ----------
-    pool : WorkerPool
+    pool : Pool
         Runs the tasks.
     folder : Path
         Made when the first result is there. Whoever finishes the work removes it.
     """
 
-    def __init__(self, pool: _Pool, folder: Path) -> None:
+    def __init__(self, pool: Pool, folder: Path) -> None:
         self._pool, self._folder, self._calls = pool, folder, 0
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import PARTS, UNFINISHED
 from spacetime_tps.writing import make_folder, remove, told, write_json
 
 REQUEST = "request.json"
@@ -70,7 +71,7 @@ def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwr
 
 
 @contextmanager
-def working_on(run: Run, name: str, request: Mapping[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
+def working_on(run: Run, part: str, request: Mapping[str, Any], resume: bool, overwrite: bool) -> Iterator[Path]:
     """Have a run to oneself to work on a job's folder in it, which is checked before.
 
     Raises
@@ -78,10 +79,12 @@ def working_on(run: Run, name: str, request: Mapping[str, Any], resume: bool, ov
     OutputError
         If the request cannot be met, or another process works in the run.
     """
-    folder = run.path(name)
+    folder = run.path(PARTS[part][0])
     check_request(folder, request, resume, overwrite)
     with run.locked():
         check_request(folder, request, resume, overwrite)
+        if not resume:
+            remove(run.path(UNFINISHED) / part)
         yield folder
 
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 
@@ -24,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.errors import GeometryError, SpacetimeError
+from spacetime_tps.processes import WorkerDiedError, Workers
 from spacetime_tps.progress import log, track
 from spacetime_tps.spacetime.family import Points, moments_at, point
 from spacetime_tps.spacetime.geodesic import Geodesic, solve_geodesic
@@ -95,7 +92,7 @@ def pairwise_edit_distances(
 ) -> EditDistances:
     """Diffusion Edit Distances of all pairs of samples, each pair solved once.
 
-    With more than one worker, scripts need an ``if __name__ == "__main__":`` guard.
+    With more than one worker, a script that defines the denoiser itself needs an ``if __name__ == "__main__":`` guard.
 
     Parameters
     ----------
@@ -197,19 +194,13 @@ def _solve_in_workers(job: _Job, pairs: Sequence[Pair], workers: int) -> Iterato
             f"{type(job.denoiser).__name__} cannot be sent to worker processes ({error}); take workers=1, or functions "
             "that can be imported by name"
         ) from error
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job,))
     try:
-        futures = [executor.submit(_solve_chunk, pairs[k : k + _CHUNK]) for k in range(0, len(pairs), _CHUNK)]
-        for future in futures:
-            yield from future.result()
-    except BrokenProcessPool as error:
+        with Workers(workers, _start_worker, job) as pool:
+            yield from pool.map(_solve_pair, pairs, _CHUNK)
+    except WorkerDiedError as error:
         raise SpacetimeError(
-            "a worker process died while it solved edit distances (out of memory, or a script without an "
-            'if __name__ == "__main__": guard?); take fewer workers'
+            "a worker process died while it solved edit distances (out of memory?); take fewer workers"
         ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 _job: _Job | None = None
@@ -217,14 +208,13 @@ _job: _Job | None = None
 
 def _start_worker(job: _Job) -> None:
     global _job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threadpool_limits(1)
     _job = job
 
 
-def _solve_chunk(pairs: Sequence[Pair]) -> list[tuple[float, bool, int]]:
+def _solve_pair(pair: Pair) -> tuple[float, bool, int]:
     assert _job is not None
-    return [_job.solve(pair) for pair in pairs]
+    return _job.solve(pair)
 
 
 def _check(denoiser: Denoiser, samples: Iterable[NDArray[np.float64]], log_snr: float) -> None:

@@ -22,9 +22,11 @@ from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solv
 from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.surfaces.figures import draw_profiles, draw_surface
 from spacetime_tps.surfaces.surface import Surface
+from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import make_folder, replacing, write_json
 
 
+@one_thread()
 def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, seed: int) -> dict[str, Any]:
     """Find and follow geodesics from A to B, and straight lines for comparison; write everything to ``output``.
 
@@ -35,7 +37,6 @@ def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, se
     """
     started = time.perf_counter()
     graph_seed, path_seed = np.random.SeedSequence(seed).spawn(2)
-    torch.set_num_threads(1)
     denoiser = surface.denoiser()
     log.info("%s: exact denoiser on %s nodes", surface.settings.name, " × ".join(str(len(a)) for a in denoiser.axes))
     geodesics, reports = _solve_all(surface, denoiser, settings.geodesics, np.random.default_rng(graph_seed))

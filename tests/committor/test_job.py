@@ -16,8 +16,8 @@ from spacetime_tps.committor.job import committors
 from spacetime_tps.committor.model import CommittorModel, Descriptors
 from spacetime_tps.committor.shots import Commitment
 from spacetime_tps.coordinates.states import state_indices
-from spacetime_tps.dynamics import workers
 from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.dynamics.workers import InProcessPool
 from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError
 from spacetime_tps.runs.reports import write_report
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
@@ -71,28 +71,10 @@ def run(tmp_path, molecule, crossing, begin_run) -> Path:
     return tmp_path
 
 
-class PoolHere:
-    """A WorkerPool that works in this process."""
-
-    def __init__(self, engine, workers_=None):
-        workers._engine = engine
-        workers._contexts.clear()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def map(self, function, tasks, chunk=1, lost=None):
-        return map(function, tasks)
-
-
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(workers, "_engine", None)
-    monkeypatch.setattr(workers, "_contexts", {})
-    monkeypatch.setattr(committor_job, "WorkerPool", PoolHere)
+    """Work in this process."""
+    monkeypatch.setattr(committor_job, "WorkerPool", lambda engine, workers: InProcessPool(engine))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -51,7 +51,7 @@ def test_parabolic_barrier(worker, toy_engine, friction, x):
     integral over u, and its mean over v is one over x alone. Tolerance: three and a half standard errors.
     """
     width, shots = 0.2, 150
-    worker.start(on_a_line(toy_engine, "-0.5*stiffness*x^2", 4 * width, friction, stiffness=KT / width**2))
+    worker(on_a_line(toy_engine, "-0.5*stiffness*x^2", 4 * width, friction, stiffness=KT / width**2))
     exact = norm.cdf(x / width)
     assert abs(fraction_in_b(x, shots, 20) - exact) < 3.5 * np.sqrt(exact * (1 - exact) / shots)
 
@@ -63,7 +63,7 @@ def test_flat_potential(worker, toy_engine):
     is an upper bound, and the exact value lies between. Tolerance: three standard errors beyond.
     """
     edge, friction, x, shots = 0.4, 10.0, -0.2, 120
-    worker.start(on_a_line(toy_engine, "0", edge, friction))
+    worker(on_a_line(toy_engine, "0", edge, friction))
     speed = np.sqrt(KT / 10.0)
     farther = 0.583 * np.sqrt(2 * speed**2 / friction * 8 * 0.05) + 1.46 * speed / friction
     low, high = (0.5 + 0.5 * x / (edge + extra) for extra in (0.0, farther))
@@ -72,7 +72,7 @@ def test_flat_potential(worker, toy_engine):
 
 
 def test_costs_what_it_took(worker, toy_engine):
-    worker.start(on_a_line(toy_engine, "0", 0.2, 20.0))
+    worker(on_a_line(toy_engine, "0", 0.2, 20.0))
     result = commit(task_at(0.0, 3))
     steps = round(result.time / 0.05)
     assert result.evaluations == steps + 1
@@ -81,14 +81,14 @@ def test_costs_what_it_took(worker, toy_engine):
 
 
 def test_time_limit(worker, toy_engine):
-    worker.start(on_a_line(toy_engine, "0", 5.0, 20.0))
+    worker(on_a_line(toy_engine, "0", 5.0, 20.0))
     result = commit(task_at(0.0, 0, frame_steps=2, max_frames=3))
     assert (result.outcome, result.evaluations, result.failure) == ("none", 7, None)
     assert result.time == pytest.approx(0.3)
 
 
 def test_break_down_is_told(molecule, worker):
-    worker.start(Engine.for_system(molecule, ()))
+    worker(Engine.for_system(molecule, ()))
     start = molecule.structures["c7eq"].copy()
     assert state_indices(molecule.states, start[None])[0] == 0  # where it starts does not matter here
     start[8] = start[4]
@@ -106,7 +106,7 @@ def test_lost_worker_names_the_seed():
 
 
 def test_same_seed_same_outcome_whatever_ran_before(worker, toy_engine):
-    worker.start(on_a_line(toy_engine, "0", 0.3, 5.0))
+    worker(on_a_line(toy_engine, "0", 0.3, 5.0))
     first = [commit(task_at(0.0, seed)) for seed in range(8)]
     again = [commit(task_at(0.0, seed)) for seed in reversed(range(8))][::-1]
     assert first == again

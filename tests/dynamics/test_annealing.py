@@ -39,7 +39,7 @@ def test_schedule_is_linear_between_its_points():
 
 @pytest.mark.parametrize("steps, frame_steps, frames", [(20, 5, [0, 5, 10, 15, 20]), (23, 10, [0, 10, 20, 23])])
 def test_frames_are_stored_at_regular_times_with_first_and_last(steps, frame_steps, frames, worker, wells, toy_engine):
-    worker.start(toy_engine(wells(2), [0, 1]))
+    worker(toy_engine(wells(2), [0, 1]))
     schedule = RestraintSchedule(np.zeros((3, 2, 3)), np.array([1.0, 2.0, 5.0]))
     start = np.full((2, 3), 0.1)
     path = anneal(task(schedule, start, steps, frame_steps))
@@ -54,7 +54,7 @@ def test_frames_are_stored_at_regular_times_with_first_and_last(steps, frame_ste
 def test_a_well_follows_its_restraint_exactly(worker, wells, toy_engine):
     """Without noise, leapfrog-middle in a moving harmonic restraint is a recurrence that can be written by hand."""
     stiffness, mass, friction, dt, steps = 800.0, 6.0, 7.0, 0.03, 60
-    worker.start(toy_engine(wells(1, stiffness, mass), [0], friction, dt))
+    worker(toy_engine(wells(1, stiffness, mass), [0], friction, dt))
     centres = np.array([[0.0, 0.1, 0.0], [0.5, -0.2, 0.1], [0.2, 0.3, 0.4], [0.6, 0.1, -0.3]])
     log_snr = np.array([2.0, 5.0, 3.0, 6.0])
     start = np.array([[0.1, 0.0, -0.1]])
@@ -76,7 +76,7 @@ def test_a_well_follows_its_restraint_exactly(worker, wells, toy_engine):
 def test_a_restraint_that_stands_still_samples_the_posterior(worker, wells, toy_engine):
     """x is N(y SNR s², s²), s² = 1/(SNR + k/kT). Four standard errors over the independent degrees of freedom."""
     particles, stiffness, snr = 100, 1000.0, 250.0
-    worker.start(toy_engine(wells(particles, stiffness), range(particles)))
+    worker(toy_engine(wells(particles, stiffness), range(particles)))
     y = np.random.default_rng(5).normal(0, 0.3, (particles, 3))
     variance = 1 / (snr + stiffness / KT)
     schedule = RestraintSchedule(np.array([y, y]), np.full(2, np.log(snr)))
@@ -106,7 +106,7 @@ def test_energies_are_those_of_the_stored_positions(annealed_path, molecule, int
 
 
 def test_highest_energy_is_over_every_step(molecule, heavy_atoms, interpolation, worker):
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     schedule, start = interpolation
     every = anneal(task(schedule, start, 50, 1, time_step=0.001))
     some = anneal(task(schedule, start, 50, 8, time_step=0.001))
@@ -125,7 +125,7 @@ def test_the_restraint_moves_the_molecule_to_the_other_state(annealed_path, mole
 
 
 def test_a_rotated_problem_has_a_rotated_solution(molecule, heavy_atoms, interpolation, worker):
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     schedule, start = interpolation
     rotation = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     rotation *= np.sign(np.linalg.det(rotation))
@@ -139,7 +139,7 @@ def test_a_rotated_problem_has_a_rotated_solution(molecule, heavy_atoms, interpo
 
 
 def test_same_seed_same_path(molecule, heavy_atoms, interpolation, worker):
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     schedule, start = interpolation
     paths = [anneal(task(schedule, start, 30, 5, time_step=0.001, seed=seed)) for seed in (1, 2, 1)]
     for name in ("positions", "velocities", "potential_energy"):
@@ -148,7 +148,7 @@ def test_same_seed_same_path(molecule, heavy_atoms, interpolation, worker):
 
 
 def test_the_schedule_can_be_too_stiff_for_the_time_step(molecule, heavy_atoms, interpolation, worker):
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     schedule, start = interpolation
     stiffening = dataclasses.replace(schedule, log_snr=np.linspace(np.log(6000), 60.0, 16))
     path = anneal(task(stiffening, start, 200, 1, time_step=0.001))
@@ -170,7 +170,7 @@ def test_the_schedule_can_be_too_stiff_for_the_time_step(molecule, heavy_atoms, 
 
 
 def test_a_start_with_two_atoms_in_one_place(molecule, heavy_atoms, interpolation, worker):
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     schedule, start = interpolation
     bad = start.copy()
     bad[heavy_atoms[-1]] = bad[heavy_atoms[0]]
@@ -212,7 +212,7 @@ def test_times_that_do_not_rise_from_start_to_end(progress):
 
 def test_work_is_the_restraint_energy_gained_by_its_moves(worker, wells, toy_engine):
     """Sum over moves at rest, by hand from the positions of every step; also where frames are further apart."""
-    worker.start(toy_engine(wells(2), [0, 1]))
+    worker(toy_engine(wells(2), [0, 1]))
     rng = np.random.default_rng(0)
     schedule = RestraintSchedule(
         rng.normal(0, 0.2, (4, 2, 3)), np.array([4.0, 6.0, 5.0, 3.0]), np.array([0, 0.1, 0.7, 1])
@@ -232,7 +232,7 @@ def test_work_is_the_restraint_energy_gained_by_its_moves(worker, wells, toy_eng
 def pulled(worker, wells, toy_engine, count, steps):
     """Works in kT of a particle in ½κx² whose restraint goes from 0 to y and back; and ΔF/kT, κk/(κ + k) y²/2kT."""
     stiffness, log_snr, y = 500.0, np.log(300.0), 0.12
-    worker.start(toy_engine(wells(1, stiffness), [0]))
+    worker(toy_engine(wells(1, stiffness), [0]))
     centres = np.zeros((2, 1, 3))
     centres[1, 0, 0] = y
     schedule = RestraintSchedule(centres, np.full(2, log_snr))
@@ -276,7 +276,7 @@ def test_works_of_sudden_switches_there_and_back_sum_to_the_divergence(worker, w
 
 
 def test_equilibration_is_counted_and_comes_before_the_first_frame(worker, wells, toy_engine):
-    worker.start(toy_engine(wells(1), [0]))
+    worker(toy_engine(wells(1), [0]))
     schedule = RestraintSchedule(np.full((2, 1, 3), 0.3), np.full(2, np.log(500.0)))
     path = anneal(dataclasses.replace(task(schedule, np.zeros((1, 3)), 10, 5, COLD), equilibration_steps=400))
     assert path.evaluations == 411

@@ -11,7 +11,7 @@ from spacetime_tps.errors import MoleculeError
 
 def test_energies_of_wells(wells, toy_engine, worker):
     """½ k |x|² of two particles, and nothing after the minimiser."""
-    worker.start(toy_engine(wells(2, stiffness=300.0)))
+    worker(toy_engine(wells(2, stiffness=300.0)))
     positions = np.random.default_rng(0).normal(size=(5, 2, 3))
     np.testing.assert_allclose(potential_energies(EnergyTask(positions)), 150 * (positions**2).sum((1, 2)), rtol=1e-12)
     relaxed = potential_energies(EnergyTask(positions, minimiser_iterations=50))
@@ -20,7 +20,7 @@ def test_energies_of_wells(wells, toy_engine, worker):
 
 def test_minimisation_of_a_molecule(molecule, heavy_atoms, worker):
     """More iterations never raise the energy; frames before it and the frame of reference do not matter."""
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     start = np.stack([molecule.structures[name] for name in ("c5", "c7ax")])
     rough = start + 0.005 * np.random.default_rng(1).normal(size=start.shape)
     ladder = [potential_energies(EnergyTask(rough, iterations)) for iterations in (0, 5, 20, 100)]
@@ -35,6 +35,6 @@ def test_minimisation_of_a_molecule(molecule, heavy_atoms, worker):
 
 
 def test_some_atoms_have_no_energy(molecule, heavy_atoms, worker):
-    worker.start(Engine.for_system(molecule, heavy_atoms))
+    worker(Engine.for_system(molecule, heavy_atoms))
     with pytest.raises(MoleculeError, match=r"all 22 atoms, not an array of \(1, 10, 3\)"):
         potential_energies(EnergyTask(molecule.structures["c5"][None, heavy_atoms]))

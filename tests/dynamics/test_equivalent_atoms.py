@@ -87,6 +87,6 @@ def test_frames_are_renamed_each_for_itself(molecule, worker):
     np.testing.assert_array_equal(back, molecule.named_alike(frames))
     heavy = molecule.topology.select("element != H")
     np.testing.assert_array_equal(back[:, heavy], frames[:, heavy])
-    worker.start(Engine.for_system(molecule, ()))
+    worker(Engine.for_system(molecule, ()))
     energies = [potential_energies(EnergyTask(x)) for x in (mixed, back)]
     np.testing.assert_allclose(energies[1], energies[0], rtol=1e-9)

@@ -20,7 +20,7 @@ def forces(worker, wells, toy_engine):
     particles, frames = 2, 1000
 
     def run(end: np.ndarray, log_snr: list[float]) -> tuple[np.ndarray, np.ndarray]:
-        worker.start(toy_engine(wells(particles, STIFFNESS, MASS), range(particles), DAMPING, STEP))
+        worker(toy_engine(wells(particles, STIFFNESS, MASS), range(particles), DAMPING, STEP))
         centres = np.zeros((2, particles, 3))
         centres[1] = end
         schedule = RestraintSchedule(centres, np.array(log_snr))
@@ -136,7 +136,7 @@ def test_the_friction_schedule_dissipates_least_where_all_is_known(worker, wells
     rate, of which the best schedule spends 3/4. Without noise a linear system does its mean work. Steps of 1/13 of the
     relaxation time cost 5 % of it, whatever the schedule."""
     snr, total = 800.0, STIFFNESS + KT * 800.0
-    worker.start(toy_engine(wells(1, STIFFNESS, MASS), [0], DAMPING, STEP))
+    worker(toy_engine(wells(1, STIFFNESS, MASS), [0], DAMPING, STEP))
     share = np.linspace(0, 1, 101)
     centres = np.zeros((101, 1, 3))
     centres[:, 0, 0] = share**2

@@ -111,7 +111,7 @@ def test_restrained_dynamics_samples_the_gaussian_posterior(temperature, worker,
     """
     particles, stiffness, snr = 200, 1000.0, 300.0
     held = np.arange(0, particles, 2)
-    worker.start(toy_engine(wells(particles, stiffness), held))
+    worker(toy_engine(wells(particles, stiffness), held))
     y = np.random.default_rng(1).normal(0, 0.3, (len(held), 3))
     task = RestrainedTask(
         positions=np.zeros((particles, 3)),
@@ -151,7 +151,7 @@ def test_the_friction_is_as_asked(own, friction, worker, wells, toy_engine):
     over the independent degrees of freedom.
     """
     particles, stiffness, snr, mass, step, steps = 200, 1000.0, 300.0, 10.0, 0.005, 48
-    worker.start(toy_engine(wells(particles, stiffness, mass), np.arange(particles), friction=own, time_step=step))
+    worker(toy_engine(wells(particles, stiffness, mass), np.arange(particles), friction=own, time_step=step))
     task = RestrainedTask(
         positions=np.zeros((particles, 3)),
         centres=np.zeros((particles, 3)),
@@ -176,7 +176,7 @@ def test_the_friction_is_as_asked(own, friction, worker, wells, toy_engine):
 
 def test_a_breakdown_is_an_error(worker, wells, toy_engine):
     """ω dt > 2: the dynamics diverges until positions are not finite."""
-    worker.start(toy_engine(wells(1), [0]))
+    worker(toy_engine(wells(1), [0]))
     task = RestrainedTask(np.zeros((1, 3)), np.ones((1, 3)), 25.0, 300.0, 10, 1000, 2, np.random.SeedSequence(0))
     with pytest.raises(DynamicsError, match=r"restrained sampling at log SNR 25\.000 failed"):
         sample_restrained(task)
@@ -251,7 +251,7 @@ class TestVonMises:
             dihedrals.append((a, b, c, d))
         for force in (bonds, bends, torsions):
             system.addForce(force)
-        worker.start(toy_engine(system, dihedrals, friction=5.0, time_step=0.01))
+        worker(toy_engine(system, dihedrals, friction=5.0, time_step=0.01))
         y = np.array([0.3, -0.6])
         start = [[0.0, 0.14, 0.0], [0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.2, 0.1, 0.1]]
         task = RestrainedTask(

@@ -56,14 +56,14 @@ def test_replica_exchange_keeps_every_temperature(ladder, worker, wells, toy_eng
     Friction is low and exchanges are frequent, so wrong velocities or a wrong criterion would be carried along.
     Standard errors are those of eight independent runs; the first 4 ps of each are left out.
     """
-    worker.start(toy_engine(wells(PARTICLES, STIFFNESS), friction=3.0, time_step=TIME_STEP))
+    pool = worker(toy_engine(wells(PARTICLES, STIFFNESS), friction=3.0, time_step=TIME_STEP))
     rng = np.random.default_rng(0)
     radius = np.sqrt(DIMENSION * MOLAR_GAS_CONSTANT * 420 / STIFFNESS)
     runs = []
     for seed in np.random.SeedSequence(1).spawn(8):
         start = rng.normal(size=(PARTICLES, 3))
         molecule = toy_molecule(radius * start / np.linalg.norm(start), TIME_STEP)
-        runs.append(run_replica_exchange(molecule, ladder, worker, seed))
+        runs.append(run_replica_exchange(molecule, ladder, pool, seed))
     for replica, temperature in enumerate(ladder.temperatures):
         ensembles = [run.ensembles[replica] for run in runs]
         for ensemble in ensembles:
@@ -137,7 +137,7 @@ def test_acceptance_of_equal_temperatures_is_certain():
 def test_plain_dynamics_is_boltzmann_distributed_and_starts_in_each_state(worker, wells, toy_engine, toy_molecule):
     """<U> = D/2 kT within four standard errors over the independent particles."""
     particles = 100
-    worker.start(toy_engine(wells(particles, STIFFNESS), friction=20.0, time_step=0.05))
+    pool = worker(toy_engine(wells(particles, STIFFNESS), friction=20.0, time_step=0.05))
     settings = MolecularDynamicsSettings(
         method="molecular_dynamics",
         length="20 ps",
@@ -148,7 +148,7 @@ def test_plain_dynamics_is_boltzmann_distributed_and_starts_in_each_state(worker
     )
     start = np.full((particles, 3), 0.05)
     molecule = toy_molecule(start)
-    ensembles, evaluations = run_molecular_dynamics(molecule, settings, worker, np.random.SeedSequence(4))
+    ensembles, evaluations = run_molecular_dynamics(molecule, settings, pool, np.random.SeedSequence(4))
     assert len(ensembles) == 4
     assert evaluations == 100 * 4 * (4 + 1)
     assert not np.array_equal(ensembles[0].positions, ensembles[1].positions)
@@ -158,7 +158,7 @@ def test_plain_dynamics_is_boltzmann_distributed_and_starts_in_each_state(worker
 
 def test_segments_continue_their_velocities(worker, wells, toy_engine):
     """Without friction two segments in a row are one of their joint length."""
-    worker.start(toy_engine(wells(2), friction=0.0))
+    worker(toy_engine(wells(2), friction=0.0))
     seeds = np.random.SeedSequence(0).spawn(3)
     start, velocities = np.full((2, 3), 0.1), np.arange(6.0).reshape(2, 3)
     whole = run_segment(Segment(start, velocities, 300.0, 30, seeds[0]))
@@ -170,7 +170,7 @@ def test_segments_continue_their_velocities(worker, wells, toy_engine):
 
 def test_fresh_velocities_are_maxwell_boltzmann(worker, wells, toy_engine):
     """No steps: m<v²> = kT at the segment's temperature, within four standard errors."""
-    worker.start(toy_engine(wells(3000, mass=7.0)))
+    worker(toy_engine(wells(3000, mass=7.0)))
     end = run_segment(Segment(np.zeros((3000, 3)), None, 500.0, 0, np.random.SeedSequence(8)))
     assert_mean(7.0 * (end.velocities**2).ravel(), MOLAR_GAS_CONSTANT * 500, 0.02)
 
@@ -187,12 +187,12 @@ def test_results_do_not_depend_on_the_number_of_workers(molecule, worker):
         model_temperature="900 K",
     )
     engine = Engine.for_system(molecule, ())
-    worker.start(engine)
+    pool = worker(engine)
 
     def run(pool, seed: int = 5):
         return run_replica_exchange(molecule, settings, pool, np.random.SeedSequence(seed))
 
-    here, again, other = run(worker), run(worker), run(worker, 6)
+    here, again, other = run(pool), run(pool), run(pool, 6)
     with WorkerPool(engine, 1) as one, WorkerPool(engine, 2) as two:
         results = [again, run(one), run(two)]
     for result in results:
@@ -214,19 +214,19 @@ def test_durations_of_no_whole_number_of_steps(duration):
         whole_steps(duration, 0.001, "some.interval")
 
 
-def test_intervals_are_checked_before_any_step(ladder, worker, toy_molecule):
+def test_intervals_are_checked_before_any_step(ladder, toy_molecule):
     odd = ladder.model_copy(update={"exchange_interval": 0.21})
     molecule = toy_molecule(np.zeros((1, 3)), TIME_STEP)
     with pytest.raises(ValueError, match=r"samples\.exchange_interval \(0\.21 ps\)"):
-        run_replica_exchange(molecule, odd, worker, np.random.SeedSequence(0))
+        run_replica_exchange(molecule, odd, IdealSampler(), np.random.SeedSequence(0))
     odd = ladder.model_copy(update={"frame_interval": 0.3})
     with pytest.raises(ValueError, match=r"samples\.frame_interval \(0\.3 ps\)"):
-        run_replica_exchange(molecule, odd, worker, np.random.SeedSequence(0))
+        run_replica_exchange(molecule, odd, IdealSampler(), np.random.SeedSequence(0))
 
 
 @pytest.mark.parametrize("steps", [0, 10])
 def test_positions_that_are_not_finite(steps, molecule, worker):
-    worker.start(Engine.for_system(molecule, ()))
+    worker(Engine.for_system(molecule, ()))
     start = molecule.structures["c5"].copy()
     start[3, 1] = np.nan
     with pytest.raises(DynamicsError, match="sampling at 300 K"):

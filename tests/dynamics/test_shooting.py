@@ -31,7 +31,7 @@ def make_shot(positions: np.ndarray, seed: int, **changes) -> Shot:
 @pytest.fixture
 def reactive(molecule, shooting_point, worker) -> list[ShotResult]:
     """Shots without friction that join the states: at least one of each direction."""
-    worker.start(dataclasses.replace(Engine.for_system(molecule, ()), friction=0.0))
+    worker(dataclasses.replace(Engine.for_system(molecule, ()), friction=0.0))
     found: list[ShotResult] = []
     for seed in range(60):
         result = shoot(make_shot(shooting_point, seed))
@@ -96,7 +96,7 @@ def test_free_flight_is_a_straight_line_at_the_right_temperature(worker, wells, 
 
     Tolerance: four standard errors of a mean square of normal numbers.
     """
-    worker.start(free_pair(wells, toy_engine))
+    worker(free_pair(wells, toy_engine))
     start = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     drawn, directions = [], []
     for seed in range(150):
@@ -118,7 +118,7 @@ def test_free_flight_is_a_straight_line_at_the_right_temperature(worker, wells, 
 
 
 def test_both_sides_may_end_in_the_same_state(worker, wells, toy_engine):
-    worker.start(free_pair(wells, toy_engine))
+    worker(free_pair(wells, toy_engine))
     start = np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
     result = shoot(Shot(start, 300.0, 0.001, 1, 100, np.random.SeedSequence(0)))
     assert (result.forward, result.backward) == ("A", "A")
@@ -129,7 +129,7 @@ def test_both_sides_may_end_in_the_same_state(worker, wells, toy_engine):
 
 
 def test_the_time_limit_ends_both_sides(shooting_point, molecule, worker):
-    worker.start(Engine.for_system(molecule, ()))
+    worker(Engine.for_system(molecule, ()))
     result = shoot(make_shot(shooting_point, 0, max_frames=2, frame_steps=1))
     assert (result.forward, result.backward) == ("none", "none")
     assert (result.forward_frames, result.backward_frames) == (2, 2)
@@ -140,7 +140,7 @@ def test_the_time_limit_ends_both_sides(shooting_point, molecule, worker):
 
 
 def test_a_side_that_breaks_down_has_failed(shooting_point, molecule, heavy_atoms, worker):
-    worker.start(Engine.for_system(molecule, ()))
+    worker(Engine.for_system(molecule, ()))
     bad = shooting_point.copy()
     bad[heavy_atoms[-1]] = bad[heavy_atoms[0]]
     result = shoot(make_shot(bad, 0))
@@ -154,7 +154,7 @@ def test_a_side_that_breaks_down_has_failed(shooting_point, molecule, heavy_atom
 
 def test_same_seed_same_shot_whatever_ran_before(shooting_point, molecule, worker):
     """With the thermostat on."""
-    worker.start(Engine.for_system(molecule, ()))
+    worker(Engine.for_system(molecule, ()))
     results = {}
     for seed in range(60):
         results[seed] = shoot(make_shot(shooting_point, seed, max_frames=400))

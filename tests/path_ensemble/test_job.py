@@ -12,7 +12,7 @@ import pytest
 from spacetime_tps.committor.model import read_committor_model
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.shooting import lost_shot, shoot
-from spacetime_tps.dynamics.workers import Engine
+from spacetime_tps.dynamics.workers import Engine, InProcessPool
 from spacetime_tps.errors import ConfigError, DynamicsError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import job as path_sampling_job
 from spacetime_tps.path_ensemble.job import sample_paths
@@ -49,8 +49,7 @@ def context(tmp_path, molecule, annealed_path, worker):
     run.finish("beginning", time.perf_counter())
     write_trr(run.made("paths") / "path_0000.trr", path.positions, path.velocities, path.time)
     run.finish("paths", time.perf_counter(), {"annealing": path.evaluations})
-    worker.start(Engine.for_system(molecule, ()))
-    with run.working(worker):
+    with run.working(worker(Engine.for_system(molecule, ()))):
         yield run
 
 
@@ -61,7 +60,7 @@ def kept(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(kept, tmp_path, worker, monkeypatch, request):
+def run(kept, tmp_path, monkeypatch, request):
     """That run after shooting, and a pool that is this process."""
     if not kept.exists():
         context = request.getfixturevalue("context")
@@ -71,17 +70,7 @@ def run(kept, tmp_path, worker, monkeypatch, request):
         shutil.copytree(tmp_path, kept)
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
 
-    class Here:
-        def __init__(self, engine, workers):
-            worker.start(engine)
-
-        def __enter__(self):
-            return worker
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(path_sampling_job, "WorkerPool", Here)
+    monkeypatch.setattr(path_sampling_job, "WorkerPool", lambda engine, workers: InProcessPool(engine))
     return tmp_path
 
 
@@ -99,11 +88,11 @@ def test_shots(run, molecule):
     assert first < 0.5 < last
 
 
-def test_a_lost_worker_loses_only_its_shot(context, worker, monkeypatch):
+def test_a_lost_worker_loses_only_its_shot(context, monkeypatch):
     def map_and_lose(function, tasks, chunk=1, lost=None):
         return [lost(task) if task.seed.spawn_key[-1] == 1 else function(task) for task in tasks]
 
-    monkeypatch.setattr(worker, "map", map_and_lose)
+    monkeypatch.setattr(context.pool, "map", map_and_lose)
     report = make_reactive(context)
     table = rows(context.folder / "reactive" / "shots.csv")
     assert report.results["failed_shots"] == 1

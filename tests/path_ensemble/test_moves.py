@@ -44,7 +44,7 @@ def speeds(worker, engine, moves: int) -> np.ndarray:
 
     Paths of more than 100 frames, of which the flux has one in 200, are left out.
     """
-    worker.start(engine)
+    worker(engine)
     path, found = free_path(), []
     for number in range(1, moves + 1):
         seed = np.random.SeedSequence(0, spawn_key=(number,))
@@ -83,13 +83,13 @@ def test_double_well_agrees_with_plain_dynamics(worker, script, kind, biased, mo
     """Durations and crossing points in two dimensions; p > 0.01 by chance in 98 of 100 seeds."""
     ensemble = script("dynamics_ensemble")
     case = dataclasses.replace(ensemble.double_well(barrier=1.0), frame_steps=25, max_frames=200)
-    worker.start(case.engine)
+    pool = worker(case.engine)
     effort = ensemble.Effort(walkers=2, frames=4000, chains=4, moves=moves)
-    direct = ensemble.plain_dynamics(worker, case, effort, np.random.SeedSequence(1))
+    direct = ensemble.plain_dynamics(pool, case, effort, np.random.SeedSequence(1))
     every = [path for walker in direct.paths for path in walker]
     assert len(every) > 100
     model = ensemble.committor_of(case, direct) if biased else None
-    sampled = ensemble.sample(worker, case, every[:4], kind, model, effort.moves, np.random.SeedSequence(2))
+    sampled = ensemble.sample(pool, case, every[:4], kind, model, effort.moves, np.random.SeedSequence(2))
     judged = ensemble.judge(case, direct, sampled, discard=10)
     assert judged["duration"]["p_value"] > 0.01
     assert judged["crossing"]["p_value"] > 0.01
@@ -101,9 +101,9 @@ def test_double_well_agrees_with_plain_dynamics(worker, script, kind, biased, mo
 def double_well(worker, script):
     ensemble = script("dynamics_ensemble")
     case = dataclasses.replace(ensemble.double_well(barrier=1.0), frame_steps=25, max_frames=200)
-    worker.start(case.engine)
+    pool = worker(case.engine)
     effort = ensemble.Effort(walkers=1, frames=1500)
-    direct = ensemble.plain_dynamics(worker, case, effort, np.random.SeedSequence(3))
+    direct = ensemble.plain_dynamics(pool, case, effort, np.random.SeedSequence(3))
     return case, ensemble.committor_of(case, direct), max(direct.paths[0], key=lambda path: len(path[0]))
 
 
