@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
-from spacetime_tps.dynamics.equivalent_atoms import bonded_atoms
+from spacetime_tps.dynamics.molecular_graph import bonded_atoms
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import COMMITTOR_MODEL
