@@ -119,6 +119,14 @@ class MolecularSystem:
         uses: bool = openmm.XmlSerializer.deserialize(self.system_xml).usesPeriodicBoundaryConditions()
         return uses
 
+    @property
+    def box(self) -> FloatArray | None:
+        """Vectors of the periodic box, shape (3, 3) in nm; None if forces see none."""
+        system = openmm.XmlSerializer.deserialize(self.system_xml)
+        if not system.usesPeriodicBoundaryConditions():
+            return None
+        return np.array([vector.value_in_unit(unit.nanometer) for vector in system.getDefaultPeriodicBoxVectors()])
+
     def trajectory(self, positions: FloatArray, time: FloatArray | None = None) -> mdtraj.Trajectory:
         """Frames (n, atoms, 3) in nm as an mdtraj trajectory."""
         return mdtraj.Trajectory(np.asarray(positions), self.topology, time=time)
