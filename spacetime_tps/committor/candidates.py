@@ -12,10 +12,10 @@ import numpy as np
 from spacetime_tps.committor.model import read_committor_model
 from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.errors import OutputError, TrajectoryError
-from spacetime_tps.pipeline.samples import load_trajectory
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import COMMITTOR_MODEL, REACTIVE_FILES
 from spacetime_tps.runs.trajectories import read_trr
+from spacetime_tps.runs.user_trajectories import load_user_trajectory
 
 OWN = ("model", "reactive")
 """What is taken of a run, not of a file."""
@@ -68,7 +68,7 @@ def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) 
             found = found[inside]
     else:
         path = Path(what)
-        trajectory = load_trajectory(path, molecule)
+        trajectory = load_user_trajectory(path, molecule)
         found = ChosenFrames(
             trajectory.xyz.astype(float), np.full(len(trajectory), path.name), np.arange(len(trajectory))
         )

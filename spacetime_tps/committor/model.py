@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import mdtraj
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
-from spacetime_tps.dynamics.equivalent_atoms import bonded_atoms
+from spacetime_tps.dynamics.molecular_graph import bonded_atoms
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import COMMITTOR_MODEL
 
+_ATOMS = {"dihedral": 4, "angle": 3, "distance": 2}
 _PRIOR_VARIANCES = 10.0 ** np.arange(-2.0, 2.5, 0.5)
 _CONSTANT_VARIANCE = 100.0  # of the constant term: a logit of ±10 is next to certain
 _MAX_NEWTON_STEPS = 50
@@ -45,8 +47,26 @@ class Descriptors:
         """The collective variables, and every torsion of the skeleton of heavy atoms."""
         return cls(tuple(variables.values()), _skeleton_torsions(topology))
 
+    @property
+    def count(self) -> int:
+        """Number of descriptors."""
+        first = sum(2 if variable.periodic else 1 for variable in self.variables)
+        return first + first * (first + 1) // 2 + 2 * len(self.torsions)
+
     def __call__(self, positions: FloatArray) -> FloatArray:
-        """Descriptors (frames, n) of positions (frames, atoms, 3) in nm."""
+        """Descriptors (frames, n) of positions (frames, atoms, 3) in nm.
+
+        Raises
+        ------
+        TrajectoryError
+            If there are fewer atoms than it asks for.
+        """
+        last = max(atom for atoms in (*(v.atoms for v in self.variables), *self.torsions) for atom in atoms)
+        if last >= positions.shape[1]:
+            raise TrajectoryError(
+                f"the committor model asks for atom {last} (0-based), but there are {positions.shape[1]}; it is of "
+                "another molecule, or its file is damaged"
+            )
         trajectory = mdtraj.Trajectory(np.asarray(positions), None)
         first: list[FloatArray] = []
         for variable in self.variables:
@@ -149,16 +169,50 @@ class CommittorModel:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """The model that :meth:`to_json` has described."""
+        """The model that :meth:`to_json` has described.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, OverflowError, LinAlgError
+            If it is not what :meth:`to_json` makes.
+        """
         model = cls.__new__(cls)
         variables = tuple(CollectiveVariable(v["name"], v["kind"], tuple(v["atoms"])) for v in content["variables"])
         model.descriptors = Descriptors(variables, tuple(tuple(atoms) for atoms in content["torsions"]))
-        model.mean = np.array(content["mean"])
-        model.spread = np.array([np.inf if value is None else value for value in content["spread"]])
-        model._set_posterior(
-            np.array(content["weights"]), float(content["prior_variance"]), np.array(content["hessian"])
-        )
+        model.mean = np.array(content["mean"], dtype=float)
+        spread = [np.inf if value is None else value for value in content["spread"]]
+        model.spread = np.array(spread, dtype=float)
+        weights, hessian = np.array(content["weights"], dtype=float), np.array(content["hessian"], dtype=float)
+        for atoms, size in [(v.atoms, _ATOMS[v.kind]) for v in variables] + [
+            (t, 4) for t in model.descriptors.torsions
+        ]:
+            if len(set(atoms)) != size or any(not isinstance(atom, int) or atom < 0 for atom in atoms):
+                raise ValueError(f"atoms {atoms} are not {size} atoms")
+        n = model.descriptors.count
+        shapes = [array.shape for array in (model.mean, model.spread, weights, hessian)]
+        if not variables or shapes != [(n,), (n,), (n + 1,), (n + 1, n + 1)]:
+            raise ValueError(f"{n} descriptors do not fit arrays of shapes {shapes}")
+        if (
+            not all(np.isfinite(array).all() for array in (model.mean, weights, hessian))
+            or not (model.spread > 0).all()
+        ):
+            raise ValueError("a number is not finite, or a spread is not positive")
+        model._set_posterior(weights, float(content["prior_variance"]), hessian)
         return model
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The model in a file.
+
+        Raises
+        ------
+        OutputError
+            If it is not one of ours.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise OutputError(f"{path} is not a committor model of ours ({error}); run the stage again") from error
 
     def _set_posterior(self, weights: FloatArray, prior_variance: float, hessian: FloatArray) -> None:
         self.weights, self.prior_variance, self.hessian = weights, prior_variance, hessian
@@ -232,7 +286,4 @@ def read_committor_model(run: Run) -> CommittorModel:
             f"{run.folder} has no committor model ({COMMITTOR_MODEL}): it is made with the reactive trajectories; go "
             "on with the run by 'spacetime-tps run … --resume'"
         )
-    try:
-        return CommittorModel.from_json(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, np.linalg.LinAlgError) as error:
-        raise OutputError(f"{path} is not a committor model of ours ({error}); run the stage again") from error
+    return CommittorModel.load(path)

@@ -213,7 +213,7 @@ class GaussianMixtureDenoiser:
         build = cls if "covariances" in tensors else cls.from_factors
         try:
             return build(**tensors), description
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # a GeometryError is a ValueError
             raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
 
     @classmethod

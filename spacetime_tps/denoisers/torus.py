@@ -144,7 +144,7 @@ class VonMisesMixtureDenoiser:
         _, tensors, description = read(path, "von_mises_mixture")
         try:
             return cls(**tensors), description
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # a GeometryError is a ValueError
             raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
 
 

@@ -20,7 +20,7 @@ from spacetime_tps.coordinates.states import (
     check_disjoint,
     state_indices,
 )
-from spacetime_tps.dynamics.equivalent_atoms import check_same_handedness, matched_hydrogens, renamed
+from spacetime_tps.dynamics.equivalent_atoms import check_same_handedness, matched_atoms, renamed
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.run import SystemSettings
@@ -119,12 +119,20 @@ class MolecularSystem:
         uses: bool = openmm.XmlSerializer.deserialize(self.system_xml).usesPeriodicBoundaryConditions()
         return uses
 
+    @property
+    def box(self) -> FloatArray | None:
+        """Vectors of the periodic box, shape (3, 3) in nm; None if forces see none."""
+        system = openmm.XmlSerializer.deserialize(self.system_xml)
+        if not system.usesPeriodicBoundaryConditions():
+            return None
+        return np.array([vector.value_in_unit(unit.nanometer) for vector in system.getDefaultPeriodicBoxVectors()])
+
     def trajectory(self, positions: FloatArray, time: FloatArray | None = None) -> mdtraj.Trajectory:
         """Frames (n, atoms, 3) in nm as an mdtraj trajectory."""
         return mdtraj.Trajectory(np.asarray(positions), self.topology, time=time)
 
     def named_alike(self, positions: FloatArray) -> FloatArray:
-        """Frames (n, atoms, 3) whose equivalent hydrogens are named as in the structures.
+        """Frames (n, atoms, 3) whose equivalent atoms are named as in the structures.
 
         Their density is the Boltzmann density folded into one of its equal copies.
         """
@@ -198,15 +206,15 @@ def _check_same_atoms(name_a: str, a: app.Topology, name_b: str, b: app.Topology
 
 
 def _named_alike(topology: mdtraj.Topology, pdbs: Mapping[str, app.PDBFile]) -> dict[str, FloatArray]:
-    """Positions of all structures, equivalent hydrogens named as in the first one."""
+    """Positions of all structures, equivalent atoms named as in the first one."""
     structures = {name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()}
     first, reference = next(iter(structures.items()))
     for name, positions in structures.items():
-        (order,) = matched_hydrogens(topology, reference, positions[None])
+        (order,) = matched_atoms(topology, reference, positions[None])
         moved = np.flatnonzero(order != np.arange(len(order)))
         if len(moved):
             atoms = ", ".join(str(topology.atom(int(atom))) for atom in moved)
-            log.warning("structure %s: equivalent hydrogens are renamed as in %s: %s", name, first, atoms)
+            log.warning("structure %s: equivalent atoms are renamed as in %s: %s", name, first, atoms)
         structures[name] = positions[order]
         check_same_handedness(topology, first, reference, name, structures[name])
     return structures

@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import mdtraj
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.errors import DynamicsError, OutputError
+from spacetime_tps.errors import DynamicsError, OutputError, TrajectoryError
 from spacetime_tps.free_energy.estimates import (
     OUTSIDE,
     bootstrap,
@@ -24,6 +23,7 @@ from spacetime_tps.free_energy.sweeps import SweepTask, read_sweep, sample_sweep
 from spacetime_tps.pipeline.annealing import run_paths, works
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.hdf5 import read_hdf5, read_hdf5_energies
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.layout import REPLICAS
 from spacetime_tps.runs.reports import FileDigest
@@ -385,9 +385,9 @@ def replica_estimate(run: Run, rng: np.random.Generator) -> dict[str, Any] | Non
         return None
     in_a, in_b, energies = [], [], []
     for path in paths:
-        with mdtraj.formats.HDF5TrajectoryFile(str(path)) as file:
-            energy = np.asarray(file.read().potentialEnergy, dtype=float)
-        trajectory = mdtraj.load(str(path))
+        trajectory, energy = read_hdf5(path), read_hdf5_energies(path)
+        if energy is None:
+            raise TrajectoryError(f"{path} has no potential energies; run the samples again")
         keep = trajectory.time > settings.discard
         states = state_indices(run.molecule.states, trajectory.xyz[keep].astype(float))
         in_a.append(states == 0)

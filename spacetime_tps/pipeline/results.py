@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mdtraj
 import numpy as np
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, Values
@@ -15,6 +14,7 @@ from spacetime_tps.pipeline.figures import curve_profiles, energy_along_paths, f
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.hdf5 import read_hdf5
 from spacetime_tps.runs.read import read_geodesic, read_training_set
 from spacetime_tps.runs.trajectories import read_trr
 from spacetime_tps.settings.run import ReplicaExchangeSettings
@@ -93,7 +93,7 @@ def _map_samples(run: Run) -> tuple[Values, FloatArray, float]:
     settings = run.settings.samples
     if isinstance(settings, ReplicaExchangeSettings) and run.molecule.temperature in settings.temperatures:
         index = settings.temperatures.index(run.molecule.temperature)
-        trajectory = mdtraj.load(str(run.files("samples", layout.REPLICAS)[index]))
+        trajectory = read_hdf5(run.files("samples", layout.REPLICAS)[index])
         trajectory = trajectory[trajectory.time > settings.discard]
         weights, temperature = np.full(len(trajectory), 1 / len(trajectory)), run.molecule.temperature
     else:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import mdtraj
 import numpy as np
 import torch
 
@@ -16,13 +15,13 @@ from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.checkpoint import SamplingCheckpoint
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import SAMPLES, UNFINISHED
 from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
+from spacetime_tps.runs.user_trajectories import load_frame_weights, load_user_trajectory
 from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.statistics.blocks import held_out_blocks
@@ -87,82 +86,14 @@ def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> Tra
     TrajectoryError
         If a file cannot be read or holds other atoms, a frame is not finite or broken, or weights do not fit.
     """
-    trajectories = [load_trajectory(path, molecule) for path in settings.trajectories]
-    weights = _file_weights(settings, trajectories)
+    trajectories = [load_user_trajectory(path, molecule) for path in settings.trajectories]
+    if settings.weights is None:
+        weights = [np.ones(len(trajectory)) for trajectory in trajectories]
+    else:
+        frames = zip(settings.weights, trajectories, strict=True)
+        weights = [load_frame_weights(path, len(trajectory), settings.stride) for path, trajectory in frames]
     kept = [trajectory.xyz[:: settings.stride].astype(float) for trajectory in trajectories]
     return _concatenate(kept, [w[:: settings.stride] for w in weights])
-
-
-def load_trajectory(path: Path, molecule: MolecularSystem) -> mdtraj.Trajectory:
-    """A user's trajectory of this molecule, in any format mdtraj reads; every frame is checked.
-
-    Raises
-    ------
-    TrajectoryError
-        If the file cannot be read or holds other atoms, or a frame is not finite or broken.
-    """
-    if not path.is_file():
-        raise TrajectoryError(f"there is no trajectory {path}")
-    has_topology = path.suffix.lower() in (".h5", ".hdf5", ".pdb", ".gro", ".lh5", ".mol2", ".cif", ".pdbx")
-    try:
-        trajectory = mdtraj.load(str(path), **({} if has_topology else {"top": molecule.topology}))
-    except Exception as error:
-        raise TrajectoryError(
-            f"{path} cannot be read as a trajectory of {molecule.name} ({molecule.topology.n_atoms} atoms): {error}"
-        ) from error
-    if trajectory.n_atoms != molecule.topology.n_atoms:
-        raise TrajectoryError(f"{path} has {trajectory.n_atoms} atoms, {molecule.name} has {molecule.topology.n_atoms}")
-    for mine, theirs in zip(molecule.topology.atoms, trajectory.topology.atoms, strict=True):
-        if mine.element != theirs.element:
-            raise TrajectoryError(
-                f"{path}: atom {mine.index + 1} is {theirs} ({theirs.element.symbol}), in {molecule.name} it is "
-                f"{mine} ({mine.element.symbol}); the atoms must be in the order of the structures"
-            )
-    if trajectory.n_frames == 0:
-        raise TrajectoryError(f"{path} has no frames")
-    finite = np.isfinite(trajectory.xyz).all(axis=(1, 2))
-    if not finite.all():
-        frame = int(np.argmin(finite))
-        raise TrajectoryError(f"{path}: frame {frame} has positions that are not finite; remove it")
-    _check_bonds(path, trajectory, molecule)
-    return trajectory
-
-
-def _check_bonds(path: Path, trajectory: mdtraj.Trajectory, molecule: MolecularSystem) -> None:
-    pairs = np.array([(a.index, b.index) for a, b in molecule.topology.bonds])
-    if not len(pairs):
-        return
-    reference = next(iter(molecule.structures.values()))
-    usual = np.linalg.norm(reference[pairs[:, 0]] - reference[pairs[:, 1]], axis=1)
-    lengths = mdtraj.compute_distances(trajectory, pairs, periodic=False)
-    stretched = (lengths > 2 * usual) | (lengths < 0.5 * usual)
-    if stretched.any():
-        frame, bond = (int(i[0]) for i in np.nonzero(stretched))
-        one, two = (molecule.topology.atom(int(atom)) for atom in pairs[bond])
-        raise TrajectoryError(
-            f"{path}: frame {frame} is broken: {one} and {two} are bonded but {lengths[frame, bond]:.3f} nm "
-            "apart; make molecules whole across the periodic box, or remove the frame"
-        )
-
-
-def _file_weights(settings: FilesSettings, trajectories: Sequence[mdtraj.Trajectory]) -> list[FloatArray]:
-    if settings.weights is None:
-        return [np.ones(len(t)) for t in trajectories]
-    weights = []
-    for path, trajectory in zip(settings.weights, trajectories, strict=True):
-        try:
-            values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path)
-        except (OSError, ValueError) as error:
-            raise TrajectoryError(f"frame weights {path} cannot be read: {error}") from error
-        if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all() or (values < 0).any():
-            raise TrajectoryError(f"{path}: frame weights must be numbers, finite and not negative")
-        values = np.atleast_1d(values).astype(float)
-        if values.shape != (len(trajectory),):
-            raise TrajectoryError(f"{path} has {len(values)} weights for {len(trajectory)} frames")
-        if not values[:: settings.stride].any():
-            raise TrajectoryError(f"{path}: every frame weight is zero")
-        weights.append(values)
-    return weights
 
 
 def _replica_training_set(ensembles: Sequence[Ensemble], settings: ReplicaExchangeSettings) -> TrainingSet:

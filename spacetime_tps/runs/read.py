@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import mdtraj
 import numpy as np
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.hdf5 import read_hdf5
 from spacetime_tps.runs.layout import GEODESIC_FILES, GEODESICS, TRAINING_FRAMES, TRAINING_WEIGHTS
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.statistics.correlation import kish_size
@@ -68,8 +68,8 @@ def read_training_set(run: Run) -> TrainingSet:
     """
     frames, weights = run.path(TRAINING_FRAMES), run.path(TRAINING_WEIGHTS)
     try:
-        trajectory = mdtraj.load(str(frames))
-    except Exception as error:
+        trajectory = read_hdf5(frames)
+    except TrajectoryError as error:
         raise OutputError(f"{frames} cannot be read ({error}); make the samples anew") from error
     arrays = read_arrays(weights, ("weights", "source"))
     return TrainingSet(trajectory.xyz.astype(float), arrays["weights"], arrays["source"])

@@ -5,6 +5,7 @@ Every file is written beside its final name first and renamed when complete.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mdtraj
@@ -13,9 +14,11 @@ import openmm.app
 from mdtraj.formats import HDF5TrajectoryFile, TRRTrajectoryFile
 from numpy.typing import ArrayLike, NDArray
 from openmm import unit
+from openmm.app.internal import xtc_utils
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import OutputError, TrajectoryError
+from spacetime_tps.runs.trajectory_files import check_frames
 from spacetime_tps.writing import replacing
 
 
@@ -82,6 +85,7 @@ def read_trr(path: Path) -> tuple[FloatArray, FloatArray | None, FloatArray]:
         If the file is missing or unreadable.
     """
     try:
+        check_frames(path)
         with TRRTrajectoryFile(str(path)) as file:
             has_velocities = file._check_has_velocities_forces()[0] > 0
             xyz, time, _, _, _, velocities, _ = file._read(len(file), None, has_velocities)
@@ -128,22 +132,23 @@ def write_hdf5(
         )
 
 
-def read_hdf5_energies(path: Path) -> FloatArray | None:
-    """Potential energies in an mdtraj HDF5 file, shape (frames,) in kJ/mol; None if it has none.
+def read_xtc(path: Path, topology: mdtraj.Topology) -> mdtraj.Trajectory:
+    """Read a GROMACS XTC file by OpenMM, whose reader survives damaged frames; mdtraj's writes beyond its memory.
 
     Raises
     ------
     TrajectoryError
-        If the file is missing or unreadable.
+        If the file is missing, damaged or of another number of atoms.
     """
+    check_frames(path, topology.n_atoms)
     try:
-        with HDF5TrajectoryFile(str(path)) as file:
-            if "potentialEnergy" not in file.root:
-                return None
-            energies: FloatArray = file.root.potentialEnergy[:].astype(float)
-            return energies
-    except (OSError, RuntimeError) as error:
-        raise TrajectoryError(f"{path} cannot be read as HDF5: {error}") from error
+        xyz, box, time, _ = xtc_utils.read_xtc(os.fsencode(path))
+    except Exception as error:  # damaged files fail in many ways
+        raise TrajectoryError(f"{path} cannot be read as XTC: {error}") from error
+    trajectory = mdtraj.Trajectory(xyz.transpose(2, 0, 1), topology, time=time)
+    if box.any():
+        trajectory.unitcell_vectors = box.transpose(2, 0, 1)
+    return trajectory
 
 
 def write_topology_pdb(path: Path, topology: openmm.app.Topology, positions: FloatArray) -> None:

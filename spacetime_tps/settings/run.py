@@ -201,7 +201,7 @@ class MolecularDynamicsSettings(Settings):
 
 
 class FilesSettings(Settings):
-    """The user's own trajectories, in any format mdtraj reads."""
+    """The user's own trajectories: DCD, XTC, TRR, NetCDF, HDF5, PDB or GRO."""
 
     method: Literal["files"]
     trajectories: tuple[Path, ...] = Field(min_length=1, description="relative to the YAML file")

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from spacetime_tps.dynamics.energies import EnergyTask, potential_energies
-from spacetime_tps.dynamics.equivalent_atoms import check_same_handedness, matched_hydrogens, renamed
+from spacetime_tps.dynamics.equivalent_atoms import check_same_handedness, matched_atoms, renamed
 from spacetime_tps.dynamics.workers import Engine
 from spacetime_tps.errors import MoleculeError
 
@@ -25,7 +25,7 @@ def test_renamed_hydrogens_of_a_turned_molecule_get_their_names_back(molecule):
             )
             shuffled[hydrogens] = rng.permutation(hydrogens)
         turned = Rotation.random(random_state=seed).apply(reference[shuffled]) + rng.normal(size=3)
-        (order,) = matched_hydrogens(molecule.topology, reference, turned[None])
+        (order,) = matched_atoms(molecule.topology, reference, turned[None])
         np.testing.assert_array_equal(shuffled[order], np.arange(molecule.topology.n_atoms))
 
 
@@ -38,7 +38,7 @@ def test_a_turned_methyl_keeps_its_handedness(degrees, kept, molecule):
     direction = x[axis[1]] - x[axis[0]]
     turn = Rotation.from_rotvec(np.radians(degrees) * direction / np.linalg.norm(direction))
     x[methyl] = turn.apply(x[methyl] - x[axis[1]]) + x[axis[1]]
-    order = matched_hydrogens(topology, molecule.structures["c7eq"], x[None])[0, methyl]
+    order = matched_atoms(topology, molecule.structures["c7eq"], x[None])[0, methyl]
     circle = methyl[np.argsort(methyl)]
     assert [tuple(np.roll(circle, shift)) for shift in range(3)].count(tuple(order)) == 1  # no odd permutation
     assert (order == methyl).all() == kept

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from spacetime_tps.cli.app import app
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.pipeline import run as pipeline
-from spacetime_tps.runs.trajectories import read_hdf5_energies
+from spacetime_tps.runs.hdf5 import read_hdf5_energies
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import data_folder, find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT

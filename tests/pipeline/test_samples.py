@@ -67,7 +67,7 @@ def test_missing_file(molecule, tmp_path):
 def test_unreadable_file(suffix, molecule, tmp_path):
     path = tmp_path / f"bad.{suffix}"
     path.write_bytes(b"\x07 this is no trajectory\n" * 40)
-    refused(rf"bad\.{suffix} (cannot be read as a trajectory of alanine_dipeptide|has)", molecule, settings(path))
+    refused(rf"bad\.{suffix} (cannot be read|has)", molecule, settings(path))
 
 
 @pytest.mark.parametrize("suffix", ["dcd", "xtc", "trr", "h5", "pdb"])

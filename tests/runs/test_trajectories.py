@@ -9,7 +9,8 @@ import openmm.app
 import pytest
 
 from spacetime_tps.errors import OutputError, TrajectoryError
-from spacetime_tps.runs.trajectories import read_hdf5_energies, read_trr, write_hdf5, write_topology_pdb, write_trr
+from spacetime_tps.runs.hdf5 import read_hdf5_energies
+from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_topology_pdb, write_trr
 from spacetime_tps.settings.shipped import data_folder
 
 FRAMES = 150  # more than mdtraj reads at a time
