@@ -17,7 +17,7 @@ from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import moves as path_sampling
-from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
+from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, lost_move, try_move
 from spacetime_tps.path_ensemble.statistics import crossing
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
@@ -109,7 +109,6 @@ def sample_paths(
             f"{run.folder} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and look "
             f"at {SHOTS} for why no shot was reactive"
         )
-    check_reversible(run.molecule.system_xml)
     model = read_committor_model(run)
     asked = {
         "move": move,
