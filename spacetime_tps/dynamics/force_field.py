@@ -276,4 +276,4 @@ def _remove_motion_removers(system: openmm.System) -> None:
 
 
 def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__

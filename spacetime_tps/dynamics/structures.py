@@ -186,7 +186,7 @@ def _tell_choices(name: str, path: Path, lines: Sequence[str]) -> None:
     models = sum(line.startswith("MODEL ") for line in lines)
     if models > 1:
         log.warning("structure %s: %s has %d models; the first is taken", name, path, models)
-    residue, names = "", set[str]()
+    residue, residue_name, names = "", "", set[str]()
     alternates, no_element = [], []
     for number, line in enumerate(lines, 1):
         if line.startswith("ENDMDL"):
@@ -196,9 +196,9 @@ def _tell_choices(name: str, path: Path, lines: Sequence[str]) -> None:
         if not line.startswith(("ATOM  ", "HETATM")):
             continue
         atom = f"{line[17:20].strip()} {line[22:26].strip()} {line[12:16].strip()}"
-        of = line[17:27] if line[16:17] == " " else residue[:4] + line[21:27]
-        if of != residue:
-            residue, names = of, set()
+        place, kind = line[21:27], line[17:20]
+        if place != residue or (kind != residue_name and line[16:17] == " "):
+            residue, residue_name, names = place, kind, set()
         if line[12:16] in names:
             if line[16:17] == " ":
                 raise MoleculeError(f"structure {name!r}: {path}, line {number}: {atom} comes twice in its residue")

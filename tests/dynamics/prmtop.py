@@ -60,6 +60,8 @@ def prmtop_text(elements: str = "OCO", length: float = 1.16, stiffness: float = 
         "DIHEDRALS_INC_HYDROGEN": ("10I8", []),
         "DIHEDRALS_WITHOUT_HYDROGEN": ("10I8", []),
         "EXCLUDED_ATOMS_LIST": ("10I8", [atom for atoms in excluded for atom in atoms]),
+        "HBOND_ACOEF": ("5E16.8", []),
+        "HBOND_BCOEF": ("5E16.8", []),
         "AMBER_ATOM_TYPE": ("20a4", list(elements)),
         "RADII": ("5E16.8", [1.5] * count),
         "SCREEN": ("5E16.8", [0.8] * count),

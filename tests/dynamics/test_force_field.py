@@ -262,7 +262,7 @@ def test_a_system_of_another_box_is_refused(changed, boxed, tmp_path):
 
 
 def test_a_box_too_small_for_the_cutoff_is_refused(changed, boxed):
-    with pytest.raises(MoleculeError, match="OpenMM cannot simulate this molecule on platform Reference: .*cutoff"):
+    with pytest.raises(MoleculeError, match=r"OpenMM cannot simulate .* on platform Reference: .*cutoff"):
         MolecularSystem.from_settings(changed(structures=boxed(15, 15, 15), **PERIODIC))
 
 

@@ -20,7 +20,8 @@ def written(tmp_path):
 def test_elements_are_written_anew_without_comments_and_includes(written):
     file = read_xml(
         written(
-            '<?xml version="1.0"?><ForceField><!-- > <Force/> --><Include file="a.xml"/><?php x?><A b="&lt;&quot;&#10;">'
+            '<?xml version="1.0"?><ForceField><!-- > <Force/> -->'
+            '<Include file="a.xml"/><?php x?><A b="&lt;&quot;&#10;">'
             "1 &amp; 2<![CDATA[<C/>]]></A></ForceField>"
         )
     )
