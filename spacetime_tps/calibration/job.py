@@ -53,6 +53,7 @@ def calibrate(
     seed: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Compare the model of a run with restrained dynamics, and write ``calibration/`` in its folder.
 
@@ -78,6 +79,8 @@ def calibrate(
         Worker processes, by default one a core. Results do not depend on it.
     overwrite : bool
         Replace an earlier calibration.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def calibrate(
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
-    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed)
+    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
     stored = need_geodesic(run, curve)
     torch.set_num_threads(1)
     request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}

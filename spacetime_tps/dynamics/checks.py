@@ -24,11 +24,13 @@ _MASS = 0.3
 _LONGEST = 0.3
 """nm; harmonic terms that rest at more are restraints, no bonds. I–I has 0.267."""
 _SHORT, _STRETCHED = 0.5, 1.5
-"""Of the length at rest. At 5000 K a bond is stretched by a tenth; two bonds further it is 1.6 times as far."""
+"""Of the length at rest. Dynamics of alanine dipeptide at 5000 K stays within 0.65 and 1.39; atoms two bonds apart are
+1.6 times as far as one, so that 1.5 finds swapped neighbours."""
 _ENERGY = 100.0
-"""kJ/mol of a degree of freedom; kT is 42 kJ/mol at 5000 K. The structures we know have −16 to 1."""
+"""kJ/mol of a degree of freedom. Alanine dipeptide has 17 on average and 28 at most in dynamics at 5000 K; minimised
+molecules, proteins and water have −7 to 1."""
 _FORCE = 1e6
-"""kJ/(mol nm); it moves a hydrogen by 1 nm in a step of 1 fs. The stiffest bonds have 3e3 at 5000 K."""
+"""kJ/(mol nm); it moves a hydrogen by 1 nm in a step of 1 fs. Dynamics at 5000 K has 2e4 at most."""
 
 
 def check_masses(system: openmm.System, topology: app.Topology, bonds: Bonds) -> None:

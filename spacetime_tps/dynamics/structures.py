@@ -17,6 +17,8 @@ from spacetime_tps.progress import log
 
 _SAME_BOX = 1e-3
 """nm; PDB files round lengths to 1e-4 nm."""
+_FARTHEST = 1e4
+"""nm; the columns of a PDB file hold 1,000 nm."""
 _LISTED = 8
 
 
@@ -83,6 +85,8 @@ def read_pdb(name: str, path: Path) -> Structure:
         raise MoleculeError(f"structure {name!r}: {path} has {len(positions)} positions for its atoms; mend the file")
     if not np.isfinite(positions).all():
         raise MoleculeError(f"structure {name!r}: {path} has coordinates that are not finite")
+    if np.abs(positions).max() > _FARTHEST:
+        raise MoleculeError(f"structure {name!r}: {path} has atoms more than {_FARTHEST:,.0f} nm from the origin")
     structure = Structure(path, pdb.topology, positions)
     if structure.box is not None and not (np.isfinite(structure.box).all() and np.linalg.det(structure.box) > 0):
         raise MoleculeError(f"structure {name!r}: the CRYST1 record of {path} is not a box; mend or remove it")
