@@ -184,39 +184,56 @@ def check_energies(
         )
     except Exception as error:
         raise MoleculeError(f"OpenMM cannot simulate this molecule on platform {platform}: {error}") from error
-    masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
-    freedom = max(3 * int(np.count_nonzero(masses)) - system.getNumConstraints(), 1)
     placed = {}
     for name, positions in structures.items():
         try:
-            context.setPositions(positions)
-            context.computeVirtualSites()
-            state = context.getState(energy=True, forces=True, positions=True)
-            terms = {
-                force.getName(): context.getState(energy=True, groups={force.getForceGroup()})
-                .getPotentialEnergy()
-                .value_in_unit(unit.kilojoule_per_mole)
-                for force in system.getForces()
-            }
-        except Exception as error:
+            placed[name] = _placed(context, positions)
+            _check_energy(context, name, topology)
+        except openmm.OpenMMException as error:
             raise MoleculeError(f"structure {name!r}: its energy cannot be computed: {error}") from error
-        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        forces = np.linalg.norm(state.getForces(asNumpy=True)._value, axis=1)
-        largest = int(np.argmax(np.nan_to_num(forces, nan=np.inf)))
-        highest = max(terms, key=lambda term: np.nan_to_num(terms[term], nan=np.inf), default="no force")
-        what = (
-            f"structure {name!r} has a potential energy of {energy:,.0f} kJ/mol (most of it in {highest}), and the "
-            f"largest force, {forces[largest]:,.0f} kJ/(mol nm), is on {atom_text(list(topology.atoms())[largest])}"
-        )
-        if not np.isfinite(energy) or energy > _ENERGY * freedom or not forces[largest] <= _FORCE:
-            raise MoleculeError(
-                f"{what}; no heat leads there (up to {_ENERGY:g} kJ/mol a degree of freedom and {_FORCE:,.0f} "
-                "kJ/(mol nm) are taken). Atoms overlap or are in another order than the force field's: look at this "
-                "atom, or minimise the structure"
-            )
-        log.info("structure %s: potential energy %.1f kJ/mol", name, energy)
-        placed[name] = np.array(state.getPositions(asNumpy=True)._value)
     return placed
+
+
+def _placed(context: openmm.Context, positions: FloatArray) -> FloatArray:
+    """Positions (atoms, 3) with virtual sites in place; the context is left there."""
+    system = context.getSystem()
+    context.setPositions(positions)
+    sites = [i for i in range(system.getNumParticles()) if system.isVirtualSite(i)]
+    placed = np.array(positions)
+    if sites:
+        context.computeVirtualSites()
+        placed[sites] = context.getState(positions=True).getPositions(asNumpy=True)._value[sites]
+    return placed
+
+
+def _check_energy(context: openmm.Context, name: str, topology: app.Topology) -> None:
+    """Tell or refuse the energy of the structure that a context is at."""
+    system = context.getSystem()
+    moving = sum(system.getParticleMass(i)._value > 0 for i in range(system.getNumParticles()))
+    freedom = max(3 * moving - system.getNumConstraints(), 1)
+    state = context.getState(energy=True, forces=True)
+    energy = state.getPotentialEnergy()._value
+    forces = np.linalg.norm(state.getForces(asNumpy=True)._value, axis=1)
+    largest = int(np.argmax(np.nan_to_num(forces, nan=np.inf)))
+    if np.isfinite(energy) and energy <= _ENERGY * freedom and forces[largest] <= _FORCE:
+        log.info("structure %s: potential energy %.1f kJ/mol", name, energy)
+        return
+    atom = atom_text(list(topology.atoms())[largest])
+    raise MoleculeError(
+        f"structure {name!r} has a potential energy of {energy:,.0f} kJ/mol (most of it in {_largest_term(context)}), "
+        f"and the largest force, {forces[largest]:,.0f} kJ/(mol nm), is on {atom}; no heat leads there (up to "
+        f"{_ENERGY:g} kJ/mol a degree of freedom and {_FORCE:,.0f} kJ/(mol nm) are taken). Atoms overlap or are in "
+        "another order than the force field's: look at this atom, or minimise the structure"
+    )
+
+
+def _largest_term(context: openmm.Context) -> str:
+    """Name of the force whose energy is the highest."""
+    energies = {
+        force.getName(): context.getState(energy=True, groups={force.getForceGroup()}).getPotentialEnergy()._value
+        for force in context.getSystem().getForces()
+    }
+    return max(energies, key=lambda term: np.nan_to_num(energies[term], nan=np.inf), default="no force")
 
 
 def _pair(one: int, other: int) -> tuple[int, int]:
