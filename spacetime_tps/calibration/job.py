@@ -55,6 +55,7 @@ def calibrate(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Compare the model of a run with restrained dynamics, and write ``calibration/`` in its folder.
 
@@ -81,6 +82,8 @@ def calibrate(
         Go on with an interrupted one that was asked for the same.
     overwrite : bool
         Replace an earlier calibration.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def calibrate(
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
-    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed)
+    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
     stored = need_geodesic(run, curve)
     request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
     with working_on(run, "calibrate", request, resume, overwrite) as folder, one_thread():

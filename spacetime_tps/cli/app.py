@@ -32,6 +32,10 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+TrustScripts = Annotated[
+    bool, typer.Option("--trust-scripts", help="Let scripts in force-field files run that are not OpenMM's.")
+]
+
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -65,6 +69,7 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished stage.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the directory.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Find how one metastable state becomes the other: samples, denoiser, geodesics, paths, reactive trajectories."""
     configure_logging()
@@ -81,6 +86,7 @@ def run(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
+            trust_scripts=trust_scripts,
         )
     (print_surface_summary if summary.get("kind") == "surface" else print_summary)(console, summary)
     console.print(f"results in {output}", soft_wrap=True)
@@ -96,6 +102,7 @@ def calibrate(
     seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier calibration.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Check a run's model against restrained dynamics: its moments, and the length of a geodesic."""
     configure_logging()
@@ -112,6 +119,7 @@ def calibrate(
             seed=seed,
             workers=workers,
             overwrite=overwrite,
+            trust_scripts=trust_scripts,
         )
     print_calibration(console, results)
     console.print(f"results in {run / 'calibration'}", soft_wrap=True)
@@ -125,6 +133,7 @@ def train(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier denoiser.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Train the neural denoiser on the samples of a run."""
     configure_logging()
@@ -133,7 +142,15 @@ def train(
 
     console = Console()
     with _errors_told(console, f"interrupted; go on with --resume (in {run})"):
-        results = run_training(run, config=config, seed=seed, workers=workers, resume=resume, overwrite=overwrite)
+        results = run_training(
+            run,
+            config=config,
+            seed=seed,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+            trust_scripts=trust_scripts,
+        )
     print_denoising_errors(console, results)
     console.print(f"{results['training']['message']}; the denoiser is in {run / POTENTIAL}", soft_wrap=True)
 
@@ -152,6 +169,7 @@ def sample_paths(
         bool, typer.Option("--resume", help="Go on with interrupted chains, or make finished ones longer.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier ensemble.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Transition path sampling: the ensemble of paths, from the run's reactive trajectories."""
     configure_logging()
@@ -170,6 +188,7 @@ def sample_paths(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
+            trust_scripts=trust_scripts,
         )
     print_path_ensemble(console, results)
     console.print(f"results in {run / 'path_ensemble'}", soft_wrap=True)
@@ -186,6 +205,7 @@ def free_energy(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier free energies.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Free energy of B over A by windows along a geodesic (MBAR), and by annealing there and back (BAR)."""
     configure_logging()
@@ -203,6 +223,7 @@ def free_energy(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
+            trust_scripts=trust_scripts,
         )
     print_free_energies(console, results)
     console.print(f"results in {run / 'free_energy'}", soft_wrap=True)
@@ -227,6 +248,7 @@ def committor(
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier one.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Committor of frames by unbiased shots, and the transition state ensemble."""
     configure_logging()
@@ -244,6 +266,7 @@ def committor(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
+            trust_scripts=trust_scripts,
         )
     print_committor(console, results)
     console.print(f"results in {run / 'committor'}", soft_wrap=True)
@@ -263,6 +286,7 @@ def export(
     output: Annotated[Path | None, typer.Option(help="Directory to write; by default export/TO in the run.")] = None,
     frames: Annotated[int, typer.Option(help="Reference frames for plumed.")] = 10,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    trust_scripts: TrustScripts = False,
 ) -> None:
     """Hand trajectories, or the path, to another tool."""
     configure_logging()
@@ -270,7 +294,9 @@ def export(
 
     console = Console()
     with _errors_told(console, "interrupted; nothing was written"):
-        report = run_export(run, to, what=what, folder=output, frames=frames, overwrite=overwrite)
+        report = run_export(
+            run, to, what=what, folder=output, frames=frames, overwrite=overwrite, trust_scripts=trust_scripts
+        )
     console.print(f"{report['what']} for {to} in {report['folder']}: {report['note']}", soft_wrap=True)
 
 

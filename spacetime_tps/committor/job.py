@@ -51,6 +51,7 @@ def committors(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Committor p_B of frames by unbiased shots, and those within a band as a trajectory, in ``committor/`` of a run.
 
@@ -79,6 +80,8 @@ def committors(
         Go on with an interrupted one that was asked for the same.
     overwrite : bool
         Replace an earlier one.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def committors(
         raise ConfigError(f"--band must rise within 0 and 1, not {band[0]:g} {band[1]:g}")
     started = time.perf_counter()
     own = str(frames) in OWN
-    run = Run.open(output, *(["reactive"] if own else []), seed=seed)
+    run = Run.open(output, *(["reactive"] if own else []), seed=seed, trust_scripts=trust_scripts)
     request: dict[str, Any] = {
         "frames": str(frames) if own else str(Path(frames).resolve()),
         "shots": shots,

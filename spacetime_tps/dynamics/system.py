@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import mdtraj
 import numpy as np
@@ -20,20 +19,20 @@ from spacetime_tps.coordinates.states import (
     check_disjoint,
     state_indices,
 )
+from spacetime_tps.dynamics.checks import (
+    check_bond_lengths,
+    check_energies,
+    check_masses,
+    force_field_bonds,
+    join_bonds,
+)
 from spacetime_tps.dynamics.equivalent_atoms import check_same_handedness, matched_atoms, renamed
+from spacetime_tps.dynamics.force_field import create_system
+from spacetime_tps.dynamics.structures import common_box, read_structures, set_box
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.run import SystemSettings
-from spacetime_tps.settings.shipped import data_folder
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
-
-_NONBONDED = {
-    "NoCutoff": app.NoCutoff,
-    "CutoffNonPeriodic": app.CutoffNonPeriodic,
-    "CutoffPeriodic": app.CutoffPeriodic,
-    "PME": app.PME,
-}
-_CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HAngles": app.HAngles}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,22 +69,37 @@ class MolecularSystem:
     platform: str
 
     @classmethod
-    def from_settings(cls, settings: SystemSettings) -> MolecularSystem:
+    def from_settings(cls, settings: SystemSettings, trust_scripts: bool = False) -> MolecularSystem:
         """Build the system and check that its parts fit each other.
+
+        Parameters
+        ----------
+        settings : SystemSettings
+        trust_scripts : bool
+            Whether force-field files that are not OpenMM's may run code.
 
         Raises
         ------
         MoleculeError
-            If a structure is missing, unreadable, of other atoms or of the other handedness, a residue has no template,
-            a selection is empty, the states overlap or do not hold their own structures, or there is no such platform.
+            If a structure is missing, unreadable, of other atoms or another box, of the other handedness or of an
+            absurd energy, a force-field file holds code, the force field does not fit the structures or asks for other
+            dynamics, a selection is empty, the states overlap or do not hold their own structures, or OpenMM cannot
+            simulate the system on its platform.
         """
-        pdbs = {name: _read_pdb(name, path) for name, path in settings.structures.items()}
-        reference = next(iter(pdbs))
-        for name in pdbs:
-            _check_same_atoms(reference, pdbs[reference].topology, name, pdbs[name].topology)
-        openmm_topology = pdbs[reference].topology
-        system = _create_system(settings, openmm_topology)
+        files = read_structures(settings.structures)
+        openmm_topology = next(iter(files.values())).topology
+        system = create_system(settings, openmm_topology, trust_scripts)
+        if system.usesPeriodicBoundaryConditions():
+            set_box(system, common_box(files), settings.force_field[0])
+        bonds = force_field_bonds(system)
+        check_masses(system, openmm_topology, bonds)
+        join_bonds(system, openmm_topology, bonds)
+        for name, file in files.items():
+            check_bond_lengths(name, file.positions, bonds, openmm_topology)
         topology = mdtraj.Topology.from_openmm(openmm_topology)
+        platform = choose_platform(settings.platform, system.getNumParticles())
+        structures = _named_alike(topology, {name: file.positions for name, file in files.items()})
+        structures = check_energies(system, structures, platform, openmm_topology)
         variables = {
             name: CollectiveVariable.from_settings(name, variable, topology)
             for name, variable in settings.collective_variables.items()
@@ -97,13 +111,13 @@ class MolecularSystem:
             topology=topology,
             openmm_topology=openmm_topology,
             system_xml=openmm.XmlSerializer.serialize(system),
-            structures=_named_alike(topology, pdbs),
+            structures=structures,
             variables=variables,
             states=(a, b),
             temperature=settings.temperature,
             time_step=settings.time_step,
             friction=settings.friction,
-            platform=choose_platform(settings.platform, system.getNumParticles()),
+            platform=platform,
         )
         molecule._check_states()
         return molecule
@@ -174,40 +188,9 @@ def choose_platform(asked: str, atoms: int) -> str:
     return next(name for name in ("CUDA", "HIP", "OpenCL", "CPU", "Reference") if name in available)
 
 
-def _read_pdb(name: str, path: Path) -> app.PDBFile:
-    if not path.is_file():
-        raise MoleculeError(f"structure {name!r}: there is no file {path}")
-    try:
-        pdb = app.PDBFile(str(path))
-    except Exception as error:
-        raise MoleculeError(f"structure {name!r}: {path} is not a readable PDB file ({error})") from error
-    if pdb.topology.getNumAtoms() == 0:
-        raise MoleculeError(f"structure {name!r}: {path} has no atoms")
-    if not np.isfinite(np.array(pdb.positions.value_in_unit(unit.nanometer))).all():
-        raise MoleculeError(f"structure {name!r}: {path} has coordinates that are not finite")
-    return pdb
-
-
-def _check_same_atoms(name_a: str, a: app.Topology, name_b: str, b: app.Topology) -> None:
-    if a.getNumAtoms() != b.getNumAtoms():
-        raise MoleculeError(
-            f"structures {name_a!r} and {name_b!r} differ in number of atoms: {a.getNumAtoms()} and {b.getNumAtoms()}"
-        )
-    for one, two in zip(a.atoms(), b.atoms(), strict=True):
-        described = [
-            f"{atom.residue.name} {atom.name} ({atom.element.symbol if atom.element else 'no element'})"
-            for atom in (one, two)
-        ]
-        if described[0] != described[1]:
-            raise MoleculeError(
-                f"structures {name_a!r} and {name_b!r} differ at atom {one.index + 1}: {described[0]} and "
-                f"{described[1]}; all structures need the same atoms in the same order"
-            )
-
-
-def _named_alike(topology: mdtraj.Topology, pdbs: Mapping[str, app.PDBFile]) -> dict[str, FloatArray]:
+def _named_alike(topology: mdtraj.Topology, structures: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """Positions of all structures, equivalent atoms named as in the first one."""
-    structures = {name: np.array(pdb.positions.value_in_unit(unit.nanometer)) for name, pdb in pdbs.items()}
+    alike = dict(structures)
     first, reference = next(iter(structures.items()))
     for name, positions in structures.items():
         (order,) = matched_atoms(topology, reference, positions[None])
@@ -215,46 +198,6 @@ def _named_alike(topology: mdtraj.Topology, pdbs: Mapping[str, app.PDBFile]) -> 
         if len(moved):
             atoms = ", ".join(str(topology.atom(int(atom))) for atom in moved)
             log.warning("structure %s: equivalent atoms are renamed as in %s: %s", name, first, atoms)
-        structures[name] = positions[order]
-        check_same_handedness(topology, first, reference, name, structures[name])
-    return structures
-
-
-def _create_system(settings: SystemSettings, topology: app.Topology) -> openmm.System:
-    files = [_force_field_file(name) for name in settings.force_field]
-    options = {
-        "nonbondedMethod": _NONBONDED[settings.nonbonded_method],
-        "nonbondedCutoff": settings.nonbonded_cutoff * unit.nanometer,
-        "constraints": _CONSTRAINTS[settings.constraints],
-        "rigidWater": settings.constraints != "none",
-        "removeCMMotion": False,
-    }
-    try:
-        if len(files) == 1 and files[0].endswith(".prmtop"):
-            system = app.AmberPrmtopFile(files[0]).createSystem(**options)
-        elif len(files) == 1 and _is_serialized_system(files[0]):
-            system = openmm.XmlSerializer.deserialize(Path(files[0]).read_text())
-        else:
-            system = app.ForceField(*files).createSystem(topology, **options)
-    except Exception as error:
-        raise MoleculeError(
-            f"force field {', '.join(settings.force_field)} cannot be applied to {settings.name}: {error}"
-        ) from error
-    if system.getNumParticles() != topology.getNumAtoms():
-        raise MoleculeError(
-            f"force field {settings.force_field[0]} describes {system.getNumParticles()} particles, "
-            f"the structures have {topology.getNumAtoms()} atoms"
-        )
-    for force in range(system.getNumForces()):
-        system.getForce(force).setForceGroup(0)
-    return system
-
-
-def _force_field_file(name: str) -> str:
-    shipped = data_folder("forcefields") / name
-    return str(shipped) if shipped.is_file() else name
-
-
-def _is_serialized_system(file: str) -> bool:
-    path = Path(file)
-    return path.is_file() and "<System" in path.read_text()[:1000]
+        alike[name] = positions[order]
+        check_same_handedness(topology, first, reference, name, alike[name])
+    return alike

@@ -72,7 +72,8 @@ class Engine:
         if purpose == "annealing":
             integrator = annealing_integrator(*arguments, constraints)
         elif purpose == "shooting":
-            integrator = shooting_integrator(*arguments, constraints)
+            sites = any(system.isVirtualSite(i) for i in range(system.getNumParticles()))
+            integrator = shooting_integrator(*arguments, constraints, sites)
         else:
             integrator = openmm.LangevinMiddleIntegrator(*arguments)
         platform = openmm.Platform.getPlatformByName(self.platform)

@@ -89,16 +89,24 @@ class EditDistance(AnalysisBase):  # type: ignore[misc]
 
     @classmethod
     def from_run(
-        cls, atoms: MDAnalysis.Universe | MDAnalysis.AtomGroup, folder: str | Path, log_snr: float, **options: Any
+        cls,
+        atoms: MDAnalysis.Universe | MDAnalysis.AtomGroup,
+        folder: str | Path,
+        log_snr: float,
+        *,
+        trust_scripts: bool = False,
+        **options: Any,
     ) -> Self:
         """With the denoiser and the coordinates of a run of the main job, read from its folder.
+
+        With ``trust_scripts`` its force-field files that are not OpenMM's may run code.
 
         Raises
         ------
         SpacetimeError
             If the folder holds no such run, or the structures that its ``config.yaml`` names are not there.
         """
-        run = Run.open(folder, "denoiser")
+        run = Run.open(folder, "denoiser", trust_scripts=trust_scripts)
         if run.is_finished("geodesics"):
             run.check("geodesics", REFINED_DENOISER)
         denoiser = read_denoiser(run)

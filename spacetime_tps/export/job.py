@@ -46,6 +46,7 @@ def export(
     folder: str | Path | None = None,
     frames: int = REFERENCE_FRAMES,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Write trajectories of a run in the format of another tool.
 
@@ -64,6 +65,8 @@ def export(
         Of the reference for ``plumed``.
     overwrite : bool
         Replace what is there.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def export(
     output = Path(output)
     if to not in TOOLS:
         raise ConfigError(f"--to: unknown tool or format {to!r}; there are {', '.join(TOOLS)}")
-    run = Run.open(output)
+    run = Run.open(output, trust_scripts=trust_scripts)
     target = Path(folder) if folder is not None else output / layout.EXPORT / to
     if target.exists() and not overwrite:
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")

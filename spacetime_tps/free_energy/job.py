@@ -40,6 +40,7 @@ def free_energies(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """ΔF(A → B) between a run's states by windows along a geodesic and by annealing, at the run's own temperature.
 
@@ -67,6 +68,8 @@ def free_energies(
         Go on with an interrupted one that was asked for the same.
     overwrite : bool
         Replace earlier free energies.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def free_energies(
     least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
-    run = Run.open(output, "samples", "geodesics", seed=seed)
+    run = Run.open(output, "samples", "geodesics", seed=seed, trust_scripts=trust_scripts)
     geodesic = need_geodesic(run, curve)
     request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": run.base_seed}
     with working_on(run, "free-energy", request, resume, overwrite) as folder, one_thread():

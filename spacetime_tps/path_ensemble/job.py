@@ -17,7 +17,7 @@ from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.workers import Engine, Pool, WorkerPool
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import moves as path_sampling
-from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, check_reversible, lost_move, try_move
+from spacetime_tps.path_ensemble.moves import Move, MoveKind, MoveResult, lost_move, try_move
 from spacetime_tps.path_ensemble.statistics import crossing
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
@@ -54,6 +54,7 @@ def sample_paths(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Sample the ensemble of transition paths of a run, and write ``path_ensemble/`` in its folder.
 
@@ -85,6 +86,8 @@ def sample_paths(
         Go on with interrupted chains, or make finished ones longer.
     overwrite : bool
         Replace an earlier ensemble.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -104,13 +107,12 @@ def sample_paths(
         if choice not in known:
             raise ConfigError(f"--{name} must be {' or '.join(known)}, not {choice!r}")
     started = time.perf_counter()
-    run = Run.open(output, "reactive", seed=seed)
+    run = Run.open(output, "reactive", seed=seed, trust_scripts=trust_scripts)
     if not run.files("reactive", REACTIVE_FILES):
         raise OutputError(
             f"{run.folder} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and look "
             f"at {SHOTS} for why no shot was reactive"
         )
-    check_reversible(run.molecule.system_xml)
     model = read_committor_model(run)
     asked = {
         "move": move,

@@ -14,20 +14,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import openmm
 from numpy.typing import NDArray
 
 from spacetime_tps.committor.model import CommittorModel
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.shooting import Side, run_side, seed_text
 from spacetime_tps.dynamics.workers import maxwell_boltzmann, openmm_seed, seeded_context
-from spacetime_tps.errors import DynamicsError
 
 MoveKind = Literal["one_way", "two_way"]
 Verdict = Literal["accepted", "not_reactive", "rejected", "too_long", "failed"]
 """What came of a trial. One that is rejected has stopped where its length, or weight, settled that."""
 _LEAST_WEIGHT = 1e-6  # that every frame can be drawn, however sure the model is
-_IRREVERSIBLE = ("MonteCarlo", "AndersenThermostat", "CMMotionRemover", "RMSDCMMotionRemover")
 
 
 @dataclass(frozen=True)
@@ -169,24 +166,6 @@ def selection_weights(model: CommittorModel | None, positions: FloatArray) -> Fl
         return np.ones(len(positions))
     p = model(positions)
     return np.maximum(p * (1 - p), _LEAST_WEIGHT)
-
-
-def check_reversible(system_xml: str) -> None:
-    """Refuse a serialised System whose dynamics does not run backward as it runs forward.
-
-    Raises
-    ------
-    DynamicsError
-        Naming the force that is at fault.
-    """
-    system = openmm.XmlSerializer.deserialize(system_xml)
-    for force in system.getForces():
-        if force.getName().startswith(_IRREVERSIBLE):
-            raise DynamicsError(
-                f"the system has a {force.getName()}, which acts between steps: such dynamics is not "
-                "reversible and path sampling would not be right; remove it from the System (the integrator is a "
-                "thermostat, and paths are sampled at constant volume)"
-            )
 
 
 def _allowance(total_weight: float, rng: np.random.Generator) -> float:

@@ -61,6 +61,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     executor: Executor | None = None,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Run the main job.
 
@@ -84,6 +85,8 @@ def run(
         Remove the run in ``output`` first.
     executor : concurrent.futures.Executor, optional
         Where dynamics run in place of processes of this machine; see :class:`WorkerPool`.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -108,11 +111,11 @@ def run(
         surface = Surface.from_settings(settings.surface)
         with prepared(output, settings, seed, resume, overwrite) as seed:
             return run_surface(surface, settings, output, seed)
-    molecule = MolecularSystem.from_settings(settings.system)
+    molecule = MolecularSystem.from_settings(settings.system, trust_scripts)
     coordinates = make_coordinates(settings, molecule)
     check_settings(settings, molecule, coordinates)
     with prepared(output, settings, seed, resume, overwrite) as seed:
-        begun = Run(output, settings, seed)
+        begun = Run(output, settings, seed, trust_scripts)
         if not begun.is_finished(BEGINNING):
             started = time.perf_counter()
             positions = next(iter(molecule.structures.values()))

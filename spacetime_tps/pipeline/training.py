@@ -31,6 +31,7 @@ def train(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    trust_scripts: bool = False,
 ) -> dict[str, Any]:
     """Train the neural denoiser on the samples of a run, and write it to ``potential.safetensors`` in its folder.
 
@@ -51,6 +52,8 @@ def train(
         Go on from the checkpoint that an interrupted training has left.
     overwrite : bool
         Replace an earlier denoiser, or a checkpoint.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def train(
     output = Path(output)
     started = time.perf_counter()
     check_exclusive(resume, overwrite)
-    run = Run.open(output, "samples", seed=seed)
+    run = Run.open(output, "samples", seed=seed, trust_scripts=trust_scripts)
     denoiser = _denoiser_settings(run.settings, config)
     run.settings = run.settings.model_copy(update={"denoiser": denoiser})
     checkpoint, file = run.path(TRAINING_CHECKPOINT), run.path(POTENTIAL)

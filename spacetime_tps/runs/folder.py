@@ -39,14 +39,17 @@ class Run:
     settings : RunSettings
     base_seed : int
         From which all seeds are made.
+    trust_scripts : bool
+        Whether force-field files that are not OpenMM's may run code; never stored.
     """
 
     folder: Path
     settings: RunSettings
     base_seed: int
+    trust_scripts: bool = False
 
     @classmethod
-    def open(cls, folder: str | Path, *parts: str, seed: int | None = None) -> Run:
+    def open(cls, folder: str | Path, *parts: str, seed: int | None = None, trust_scripts: bool = False) -> Run:
         """The run in a folder, parts of which must have finished; their files are checked.
 
         Parameters
@@ -56,6 +59,8 @@ class Run:
             Names of parts that are read.
         seed : int, optional
             In place of the run's own.
+        trust_scripts : bool
+            Whether force-field files that are not OpenMM's may run code.
 
         Raises
         ------
@@ -70,7 +75,7 @@ class Run:
             raise OutputError(
                 f"{folder} is a run on a model surface, where everything is exact; give the folder of a molecule's run"
             )
-        run = cls(folder, settings, own_seed if seed is None else seed)
+        run = cls(folder, settings, own_seed if seed is None else seed, trust_scripts)
         for part in (BEGINNING, *parts):
             run.check(part)
         return run
@@ -80,7 +85,7 @@ class Run:
         """The molecule with its force field and its states."""
         from spacetime_tps.dynamics.system import MolecularSystem
 
-        return MolecularSystem.from_settings(self.settings.system)
+        return MolecularSystem.from_settings(self.settings.system, self.trust_scripts)
 
     @cached_property
     def coordinates(self) -> Coordinates:

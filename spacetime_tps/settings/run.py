@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Positive, Settings
-from spacetime_tps.settings.units import Area, In, InverseArea, Length, Rate, Temperature, Time
+from spacetime_tps.settings.units import Area, In, InverseArea, Length, Mass, Rate, Temperature, Time
 
 
 class CollectiveVariableSettings(Settings):
@@ -73,6 +73,11 @@ class SystemSettings(Settings):
     nonbonded_method: Literal["NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "PME"] = "NoCutoff"
     nonbonded_cutoff: Annotated[Length, Positive] = 1.0
     constraints: Literal["none", "HBonds", "AllBonds", "HAngles"] = "none"
+    hydrogen_mass: Annotated[Mass, Field(gt=1.0, le=6.0)] | None = Field(
+        None,
+        description="mass of each hydrogen, taken from the heavy atom that it is bonded to, which allows longer time "
+        "steps; by default hydrogens have their own",
+    )
     temperature: Annotated[Temperature, Field(gt=0, le=5000)]
     time_step: Annotated[Time, Field(gt=0, le=0.01)]
     friction: Annotated[Rate, Field(gt=0, le=1000)]
@@ -97,6 +102,16 @@ class SystemSettings(Settings):
                         raise ValueError(f"states.{name}.boxes: {variable} has an empty interval {bounds}")
         for variable in self.target.collective_variables:
             self._unit_of(variable, "target").parse(self.target.tolerance)
+        return self
+
+    @model_validator(mode="after")
+    def _cutoff_has_effect(self) -> Self:
+        default = type(self).model_fields["nonbonded_cutoff"].default
+        if self.nonbonded_method == "NoCutoff" and self.nonbonded_cutoff != default:
+            raise ValueError(
+                f"nonbonded_cutoff ({self.nonbonded_cutoff:g} nm) has no effect with nonbonded_method NoCutoff; "
+                "remove it, or choose a method with a cutoff"
+            )
         return self
 
     def _unit_of(self, variable: str, where: str) -> In:

@@ -44,6 +44,11 @@ def test_systems():
     assert SYSTEM in result.output.split()
 
 
+@pytest.mark.parametrize("command", ["run", "calibrate", "train", "sample-paths", "free-energy", "committor", "export"])
+def test_every_command_that_reads_a_force_field_may_be_told_to_trust_it(command):
+    assert "--trust-scripts" in invoke(command, "--help").output
+
+
 class TestRefusals:
     def refused(self, tmp_path: Path, *arguments: str | Path, system: str = SYSTEM) -> str:
         """Output of a run that must end with exit code 1 before it leaves anything behind."""

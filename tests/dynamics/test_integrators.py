@@ -3,7 +3,7 @@
 import numpy as np
 import openmm
 import pytest
-from openmm import app
+from openmm import app, unit
 
 from spacetime_tps.dynamics.integrators import (
     PHYSICAL,
@@ -206,3 +206,68 @@ def test_bonds_of_hydrogen_are_kept_in_alanine_dipeptide(make, molecule):
     x, _ = state(context)
     for one, other, length in constraints:
         assert np.linalg.norm(x[one] - x[other]) == pytest.approx(length._value, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def four_point_water():
+    """Eight rigid waters with a virtual site each, warm, without a box: System, positions and velocities."""
+    force_field = app.ForceField("tip4pew.xml")
+    modeller = app.Modeller(app.Topology(), [] * unit.nanometer)
+    modeller.addSolvent(force_field, model="tip4pew", numAdded=8)
+    system = force_field.createSystem(modeller.topology, removeCMMotion=False)
+    integrator = openmm.LangevinMiddleIntegrator(250, 10, 0.001)
+    integrator.setRandomNumberSeed(1)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(modeller.positions)
+    openmm.LocalEnergyMinimizer.minimize(context)
+    context.setVelocitiesToTemperature(250, 1)
+    integrator.step(1000)
+    context.applyConstraints(1e-10)
+    context.applyVelocityConstraints(1e-10)
+    return openmm.XmlSerializer.serialize(system), *state(context)
+
+
+def run_water(four_point_water, steps: int, **options) -> tuple[openmm.Context, list[float]]:
+    """Dynamics without friction, and the total energy (kJ/mol) after every 20 steps."""
+    xml, positions, velocities = four_point_water
+    integrator = shooting_integrator(300.0, 0.0, 0.002, **options)
+    integrator.setConstraintTolerance(1e-10)
+    context = start(openmm.XmlSerializer.deserialize(xml), integrator, positions)
+    context.setVelocities(velocities)
+    energies = []
+    for _ in range(steps // 20):
+        integrator.step(20)
+        now = context.getState(energy=True)
+        energies.append((now.getPotentialEnergy() + now.getKineticEnergy())._value)
+    return context, energies
+
+
+def test_energy_is_kept_with_virtual_sites(four_point_water):
+    """With forces at stale sites, of which the plain step has some, it rises by several kJ/mol per water."""
+    _, right = run_water(four_point_water, 2000, virtual_sites=True)
+    _, stale = run_water(four_point_water, 2000)
+    assert abs(np.mean(right[-20:]) - np.mean(right[:20])) < 8 * 0.1
+    assert np.mean(stale[-20:]) - np.mean(stale[:20]) > 8 * 1.0
+
+
+def test_shooting_with_virtual_sites_is_reversible(four_point_water):
+    context, _ = run_water(four_point_water, 100, virtual_sites=True)
+    _, positions, velocities = four_point_water
+    context.setVelocities(-state(context)[1])
+    context.getIntegrator().step(100)
+    x, v = state(context)
+    np.testing.assert_allclose(x, positions, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(-v, velocities, rtol=0, atol=1e-5)
+
+
+def test_steps_with_virtual_sites_are_those_without(wells):
+    """Where there are none, both integrators are the same dynamics."""
+    begin, velocities = np.array([[0.4, 0.1, -0.2]]), [[0.5, -1.0, 0.7]]
+    ends = []
+    for sites in (False, True):
+        context = start(anharmonic(), shooting_integrator(300.0, 0.0, 0.005, virtual_sites=sites), begin)
+        context.setVelocities(velocities)
+        for _ in range(3):
+            context.getIntegrator().step(7)
+        ends.append(np.concatenate(state(context)))
+    np.testing.assert_allclose(ends[0], ends[1], rtol=0, atol=1e-12)
