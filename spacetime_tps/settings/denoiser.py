@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Field(gt=0, allow_inf_nan=False)
 
@@ -74,13 +74,4 @@ class PotentialSettings(Settings):
         return content
 
 
-def denoiser_kind(denoiser: Any) -> Any:
-    """``denoiser: potential`` as ``{kind: potential}``; a section without ``kind`` is a mixture."""
-    if isinstance(denoiser, str):
-        return {"kind": denoiser}
-    return {"kind": "mixture"} | denoiser if isinstance(denoiser, dict) else denoiser
-
-
-DenoiserSettings = Annotated[
-    Annotated[MixtureSettings | PotentialSettings, Field(discriminator="kind")], BeforeValidator(denoiser_kind)
-]
+DenoiserSettings = Annotated[MixtureSettings | PotentialSettings, Field(discriminator="kind")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Positive, Settings
 from spacetime_tps.settings.units import Area, In, InverseArea, Length, Rate, Temperature, Time
@@ -130,16 +130,7 @@ class TorsionSettings(Settings):
     )
 
 
-def spelled_out(coordinates: Any) -> Any:
-    """``coordinates: torsions`` as ``{kind: torsions}``; a section without ``kind`` is Cartesian."""
-    if isinstance(coordinates, str):
-        return {"kind": coordinates}
-    return {"kind": "cartesian"} | coordinates if isinstance(coordinates, dict) else coordinates
-
-
-CoordinatesSettings = Annotated[
-    Annotated[CartesianSettings | TorsionSettings, Field(discriminator="kind")], BeforeValidator(spelled_out)
-]
+CoordinatesSettings = Annotated[CartesianSettings | TorsionSettings, Field(discriminator="kind")]
 
 
 def _check_frames_left(length: float, frame_interval: float, discard: float) -> None:
@@ -373,13 +364,24 @@ class RunSettings(Settings):
 class TorsionRunSettings(RunSettings):
     """Those of a run in torsions, where SNR and variances are plain numbers."""
 
-    coordinates: Annotated[TorsionSettings, BeforeValidator(spelled_out)]
+    coordinates: TorsionSettings
     geodesics: TorsionGeodesicSettings = TorsionGeodesicSettings()
     paths: TorsionPathSettings = TorsionPathSettings()
 
 
-def settings_class(content: dict[str, Any]) -> type[RunSettings]:
-    """Class of the settings that ``content`` gives, by the kind of its coordinates."""
-    coordinates = spelled_out(content.get("coordinates"))
-    kind = coordinates.get("kind") if isinstance(coordinates, dict) else None
-    return TorsionRunSettings if kind == "torsions" else RunSettings
+def spelled_out(content: dict[str, Any]) -> dict[str, Any]:
+    """Content in which ``coordinates`` and ``denoiser`` are mappings with their kind.
+
+    ``denoiser: potential`` is short for ``denoiser: {kind: potential}``. Without a kind, coordinates are Cartesian and
+    a denoiser is a mixture.
+    """
+    spelled = dict(content)
+    for section, kind in (("coordinates", "cartesian"), ("denoiser", "mixture")):
+        given = content.get(section, {})
+        if isinstance(given, str):
+            spelled[section] = {"kind": given}
+        elif isinstance(given, dict):
+            spelled[section] = {"kind": kind} | given
+        else:
+            spelled[section] = given
+    return spelled
