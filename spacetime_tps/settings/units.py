@@ -12,7 +12,8 @@ from functools import cache, lru_cache
 from typing import Annotated, Any
 
 import pint
-from pydantic import GetCoreSchemaHandler, ValidationError, ValidatorFunctionWrapHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidatorFunctionWrapHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 MOLAR_GAS_CONSTANT = 0.00831446261815324
@@ -107,6 +108,10 @@ class In:
             serialization=core_schema.plain_serializer_function_ser_schema(self.format, when_used="json"),
         )
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Text in a schema, with the unit of its limits and default."""
+        return handler(schema) | {"type": "string", "unit": self.unit}
+
 
 def _short(value: Any) -> str:
     """Text of any value for a message; numbers of thousands of digits and deep lists have none."""
@@ -124,3 +129,9 @@ Rate = Annotated[float, In("1/ps")]
 Temperature = Annotated[float, In("kelvin")]
 Angle = Annotated[float, In("rad")]
 InverseArea = Annotated[float, In("1/nm**2")]
+
+# with limits: what lies outside is a mistake in a unit or a power of ten
+Duration = Annotated[float, Field(ge=1e-6, le=1e9), In("ps")]
+Kelvin = Annotated[float, Field(ge=1, le=5000), In("kelvin")]
+Snr = Annotated[float, Field(ge=1e-9, le=1e12), In("1/nm**2")]
+PlainSnr = Annotated[float, Field(ge=1e-9, le=1e12)]
