@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Settings
 from spacetime_tps.settings.units import Duration, In, Kelvin, PlainSnr, Snr
 
+MOST_STEPS_AT_ONCE = 2**31 - 1
+"""OpenMM counts the steps between two looks with a 32-bit integer."""
 AtomIndex = Annotated[int, Field(ge=0, le=10**8)]
 Atom = AtomIndex | str
 """An atom's index from 0 on, or an mdtraj selection of it."""
@@ -422,6 +424,10 @@ class RunSettings(Settings):
         ):
             if value < step * (1 - 1e-9):
                 raise ValueError(f"{name} ({value:g} ps) is shorter than system.time_step ({step:g} ps)")
+            if name.endswith("interval") and value / step > MOST_STEPS_AT_ONCE:
+                raise ValueError(
+                    f"{name} ({value:g} ps) is more than {MOST_STEPS_AT_ONCE:,} time steps; take a shorter"
+                )
         template = self.coordinates.template if isinstance(self.coordinates, CartesianSettings) else None
         if template is not None and template not in self.system.structures:
             raise ValueError(

@@ -78,6 +78,9 @@ def schema() -> dict[str, Any]:
             found[model.__name__] = {name: without_texts(field) for name, field in content["properties"].items()}
             for name in content.get("required", []):
                 found[model.__name__][name]["required"] = True
+            for field in found[model.__name__].values():
+                if isinstance(field.get("default"), dict):  # of another class, which is in the schema itself
+                    del field["default"]
     return dict(sorted(found.items()))
 
 
