@@ -229,6 +229,11 @@ def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
             r"states\.A\.boxes: '1 m' is beyond what a distance can be",
         ),
         ("system.states.A.boxes", [{"phi": ["0 deg", "1e300 deg"]}], "'1e300 deg' is beyond what a dihedral can be"),
+        (
+            "system.collective_variables.phi.dihedral",
+            [4, 6, 8, -1],
+            r"system\.collective_variables\.phi\.dihedral\.3: Input should be greater than or equal to 0",
+        ),
         ("system.target.tolerance", "0 rad", r"target\.tolerance must be more than 0"),
         ("system.time_step", "1e-300 fs", r"system\.time_step: '1e-300 fs': .* greater than or equal to 0\.000001 ps"),
         ("samples.length", "1e15 ps", r"samples\.length: '1e15 ps': .* less than or equal to 1000000000 ps"),
