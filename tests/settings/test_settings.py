@@ -447,7 +447,7 @@ class TestStoredRun:
             open_run(tmp_path)
 
     def test_settings_and_seed(self, tmp_path):
-        settings = parse_settings(system_content(), "test")
+        settings = load_settings(write(tmp_path / "system.yaml", system_content()))
         content = settings.model_dump(mode="json", exclude_none=True) | {"seed": 7, "versions": {"openmm": "8"}}
         write(tmp_path / "config.yaml", content)
         assert open_run(tmp_path) == (settings, 7)
