@@ -31,6 +31,7 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import BEGINNING, TOPOLOGY
 from spacetime_tps.runs.requests import check_options
 from spacetime_tps.runs.trajectories import write_topology_pdb
+from spacetime_tps.settings.estimate import check_estimate, estimate_run, estimate_surface_run
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import FilesSettings, ReplicaExchangeSettings, RunSettings
 from spacetime_tps.settings.shipped import find_system
@@ -108,6 +109,7 @@ def run(
         raise OutputError("a run on a model surface is one stage and cannot go on; take --overwrite to replace it")
     check_output(output, resume, overwrite)
     if isinstance(settings, SurfaceRunSettings):
+        check_estimate(estimate_surface_run(settings))
         surface = Surface.from_settings(settings.surface)
         with prepared(output, settings, seed, resume, overwrite) as seed:
             return run_surface(surface, settings, output, seed)
@@ -152,7 +154,8 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
     Raises
     ------
     ConfigError
-        If an interval is not a whole number of steps, or a region's variable is none of the model's dihedrals.
+        If an interval is not a whole number of steps, the run is too large, or a region's variable is none of the
+        model's dihedrals.
     MoleculeError
         If a region's variable cannot be computed from the model's atoms.
     GeometryError
@@ -160,6 +163,7 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
     TrajectoryError
         If the user's trajectories cannot be used, or a state's structure has no latent vector.
     """
+    check_estimate(estimate_run(settings, molecule.topology.n_atoms, coordinates.dimension))
     samples, step = settings.samples, molecule.time_step
     intervals = {
         "paths.length": settings.paths.length,

@@ -19,7 +19,7 @@ from spacetime_tps.runs.layout import CONFIG, EXPORT, LOCK, PARTS, REPORTS, SUMM
 from spacetime_tps.runs.lock import locked
 from spacetime_tps.runs.requests import check_exclusive
 from spacetime_tps.settings.denoiser import Settings
-from spacetime_tps.settings.files import read_yaml
+from spacetime_tps.settings.files import read_stored
 from spacetime_tps.writing import make_folder, remove, told, write_text
 
 _PACKAGES = ("spacetime-tps", "openmm", "mdtraj", "torch", "numpy", "scipy", "scikit-learn")
@@ -99,22 +99,18 @@ def versions() -> dict[str, str]:
 
 
 def _check_same_run(output: Path, content: dict[str, Any], seed: int | None) -> int:
-    before = read_yaml(output / CONFIG)
-    try:
-        used_seed, used_versions = int(before.pop("seed")), before.pop("versions")
-    except (KeyError, TypeError, ValueError) as error:
-        raise OutputError(f"{output / CONFIG} was not written by a run (it has no seed or no versions)") from error
-    different = _differences(before, content)
-    if seed is not None and seed != used_seed:
+    stored = read_stored(output / CONFIG)
+    different = _differences(stored.content, content)
+    if seed is not None and seed != stored.seed:
         different.append("seed")
     if different:
         raise OutputError(
             f"cannot resume {output}: these settings are not those of the run: {', '.join(different)}; "
             "give the same ones, or take another directory"
         )
-    if used_versions != versions():
+    if stored.versions != versions():
         log.warning("resuming with other package versions than the run was begun with: results may differ")
-    return used_seed
+    return stored.seed
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> list[str]:

@@ -6,21 +6,28 @@ command line; ``config.yaml`` in the output directory has every value as it was 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Positive, Settings
-from spacetime_tps.settings.units import Area, In, InverseArea, Length, Mass, Rate, Temperature, Time
+from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Settings
+from spacetime_tps.settings.units import Duration, In, Kelvin, PlainSnr, Snr
+
+MOST_STEPS_AT_ONCE = 2**31 - 1
+"""OpenMM counts the steps between two looks with a 32-bit integer."""
+AtomIndex = Annotated[int, Field(ge=0, le=10**8)]
+Atom = AtomIndex | str
+"""An atom's index from 0 on, or an mdtraj selection of it."""
 
 
 class CollectiveVariableSettings(Settings):
     """One collective variable: a dihedral, an angle or a distance of atoms (0-based indices or mdtraj selections)."""
 
-    dihedral: tuple[int | str, int | str, int | str, int | str] | None = None
-    angle: tuple[int | str, int | str, int | str] | None = None
-    distance: tuple[int | str, int | str] | None = None
+    dihedral: tuple[Atom, Atom, Atom, Atom] | None = Field(None, description="four atoms of a dihedral, in rad")
+    angle: tuple[Atom, Atom, Atom] | None = Field(None, description="three atoms of an angle, in rad")
+    distance: tuple[Atom, Atom] | None = Field(None, description="two atoms of a distance, in nm")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -44,47 +51,78 @@ class CollectiveVariableSettings(Settings):
         """Unit of its values inside the package."""
         return In("nm") if self.kind == "distance" else In("rad")
 
+    def parse(self, text: str, where: str) -> float:
+        """A value of the variable in that unit.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or no such variable can be so large.
+        """
+        value, most = self.unit.parse(text), 1e3 if self.kind == "distance" else 2 * math.pi
+        if abs(value) > most * (1 + 1e-9):
+            raise ValueError(f"{where}: {text!r} is beyond what a {self.kind} can be")
+        return value
+
 
 class StateSettings(Settings):
     """A metastable state: one structure, and boxes in the collective variables (the state is their union)."""
 
     structure: str = Field(description="name of one of the structures")
-    boxes: tuple[Annotated[dict[str, tuple[str, str]], Field(min_length=1)], ...] = Field(min_length=1)
+    boxes: tuple[Annotated[dict[str, tuple[str, str]], Field(min_length=1)], ...] = Field(
+        min_length=1, description="boxes: lowest and highest value of collective variables, each with its unit"
+    )
 
 
 class TargetSettings(Settings):
     """What counts as reaching the goal at the end of a path (target hit percentage)."""
 
-    collective_variables: tuple[str, ...] = Field(min_length=1)
+    collective_variables: tuple[str, ...] = Field(min_length=1, description="names of collective variables")
     tolerance: str = Field(description="largest difference in each collective variable, with its unit")
 
 
 class SystemSettings(Settings):
     """The molecule, its force field, its thermodynamic state and its metastable states."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    description: str = ""
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", max_length=100, description="name of the system: letters, digits, '_', '.', '-'"
+    )
+    description: str = Field("", description="what the system is, for people")
     structures: dict[str, Path] = Field(min_length=1, description="PDB files, relative to the YAML file")
     force_field: tuple[str, ...] = Field(
         min_length=1,
         description="OpenMM force-field XML names, files of forcefields/, files beside the YAML; "
         "or one .prmtop, or one serialised System (.xml)",
     )
-    nonbonded_method: Literal["NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "PME"] = "NoCutoff"
-    nonbonded_cutoff: Annotated[Length, Positive] = 1.0
-    constraints: Literal["none", "HBonds", "AllBonds", "HAngles"] = "none"
-    hydrogen_mass: Annotated[Mass, Field(gt=1.0, le=6.0)] | None = Field(
-        None,
-        description="mass of each hydrogen, taken from the heavy atom that it is bonded to, which allows longer time "
-        "steps; by default hydrogens have their own",
+    nonbonded_method: Literal["NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "PME"] = Field(
+        "NoCutoff", description="OpenMM's method for non-bonded forces"
     )
-    temperature: Annotated[Temperature, Field(gt=0, le=5000)]
-    time_step: Annotated[Time, Field(gt=0, le=0.01)]
-    friction: Annotated[Rate, Field(gt=0, le=1000)]
-    platform: str = Field("auto", description="an OpenMM platform, or auto: by the number of atoms")
-    collective_variables: dict[str, CollectiveVariableSettings] = Field(min_length=1)
-    states: dict[str, StateSettings] = Field(min_length=2, max_length=2, description="A, then B")
-    target: TargetSettings
+    nonbonded_cutoff: Annotated[float, Field(ge=0.1, le=100), In("nm")] = Field(
+        1.0, description="cutoff of non-bonded forces, in nm"
+    )
+    constraints: Literal["none", "HBonds", "AllBonds", "HAngles"] = Field(
+        "none", description="bonds and angles that are kept rigid"
+    )
+    hydrogen_mass: Annotated[float, Field(gt=1.0, le=6.0), In("amu")] | None = Field(
+        None,
+        description="mass of each hydrogen, in amu, taken from the heavy atom that it is bonded to, which allows "
+        "longer time steps; by default hydrogens have their own",
+    )
+    temperature: Kelvin = Field(description="temperature of the transitions, in K")
+    time_step: Annotated[float, Field(ge=1e-6, le=0.01), In("ps")] = Field(
+        description="time step of all dynamics, in ps"
+    )
+    friction: Annotated[float, Field(ge=1e-6, le=1000), In("1/ps")] = Field(
+        description="friction of Langevin dynamics, in 1/ps"
+    )
+    platform: str = Field("auto", max_length=100, description="an OpenMM platform, or auto: by the number of atoms")
+    collective_variables: dict[str, CollectiveVariableSettings] = Field(
+        min_length=1, description="collective variables by name"
+    )
+    states: dict[str, StateSettings] = Field(
+        min_length=2, max_length=2, description="the two metastable states by name: A, then B"
+    )
+    target: TargetSettings = Field(description="what counts as reaching B")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -96,12 +134,13 @@ class SystemSettings(Settings):
                 )
             for box in state.boxes:
                 for variable, bounds in box.items():
-                    unit = self._unit_of(variable, f"states.{name}.boxes")
-                    low, high = (unit.parse(bound) for bound in bounds)
+                    where = f"states.{name}.boxes"
+                    low, high = (self._parse(variable, bound, where) for bound in bounds)
                     if self.collective_variables[variable].kind != "dihedral" and low >= high:
-                        raise ValueError(f"states.{name}.boxes: {variable} has an empty interval {bounds}")
+                        raise ValueError(f"{where}: {variable} has an empty interval {bounds}")
         for variable in self.target.collective_variables:
-            self._unit_of(variable, "target").parse(self.target.tolerance)
+            if self._parse(variable, self.target.tolerance, "target") <= 0:
+                raise ValueError(f"target.tolerance must be more than 0, not {self.target.tolerance!r}")
         return self
 
     @model_validator(mode="after")
@@ -114,17 +153,18 @@ class SystemSettings(Settings):
             )
         return self
 
-    def _unit_of(self, variable: str, where: str) -> In:
+    def _parse(self, variable: str, text: str, where: str) -> float:
+        """Value of one of the collective variables."""
         if variable not in self.collective_variables:
             known = ", ".join(self.collective_variables)
             raise ValueError(f"{where}: no collective variable {variable!r} (there are: {known})")
-        return self.collective_variables[variable].unit
+        return self.collective_variables[variable].parse(text, where)
 
 
 class CartesianSettings(Settings):
     """Latent coordinates: Cartesian positions of atoms, superposed on a template."""
 
-    kind: Literal["cartesian"] = "cartesian"
+    kind: Literal["cartesian"] = Field("cartesian", description="kind of the latent coordinates")
     atoms: str = Field("element != H", description="mdtraj selection of the atoms the score model sees")
     template: str | None = Field(
         None,
@@ -136,25 +176,16 @@ class CartesianSettings(Settings):
 class TorsionSettings(Settings):
     """Latent coordinates: (cos θ, sin θ) of dihedrals. SNR and variances of these have no unit."""
 
-    kind: Literal["torsions"] = "torsions"
-    dihedrals: tuple[str | tuple[int, int, int, int], ...] = Field(
+    kind: Literal["torsions"] = Field("torsions", description="kind of the latent coordinates")
+    dihedrals: tuple[str | tuple[AtomIndex, AtomIndex, AtomIndex, AtomIndex], ...] = Field(
         ("phi", "psi"),
         min_length=1,
-        description="phi, psi, omega, chi1 … chi4 (every such dihedral of the molecule), collective variables, or four "
-        "atoms (0-based)",
+        description="dihedrals: phi, psi, omega, chi1 … chi4 (every such dihedral of the molecule), collective "
+        "variables, or four atoms (0-based)",
     )
 
 
-def spelled_out(coordinates: Any) -> Any:
-    """``coordinates: torsions`` as ``{kind: torsions}``; a section without ``kind`` is Cartesian."""
-    if isinstance(coordinates, str):
-        return {"kind": coordinates}
-    return {"kind": "cartesian"} | coordinates if isinstance(coordinates, dict) else coordinates
-
-
-CoordinatesSettings = Annotated[
-    Annotated[CartesianSettings | TorsionSettings, Field(discriminator="kind")], BeforeValidator(spelled_out)
-]
+CoordinatesSettings = Annotated[CartesianSettings | TorsionSettings, Field(discriminator="kind")]
 
 
 def _check_frames_left(length: float, frame_interval: float, discard: float) -> None:
@@ -169,19 +200,26 @@ def _check_frames_left(length: float, frame_interval: float, discard: float) -> 
 class ReplicaExchangeSettings(Settings):
     """Replica exchange over a ladder of temperatures."""
 
-    method: Literal["replica_exchange"]
-    temperatures: tuple[Annotated[Temperature, Field(gt=0, le=5000)], ...] = Field(
-        (300.0, 405.0, 548.0, 740.0, 1000.0), min_length=2
+    method: Literal["replica_exchange"] = Field(description="method of sampling")
+    temperatures: tuple[Kelvin, ...] = Field(
+        (300.0, 405.0, 548.0, 740.0, 1000.0),
+        min_length=2,
+        max_length=1000,
+        description="temperatures of the replicas, rising, in K",
     )
-    length: Annotated[Time, Positive] = Field(850.0, description="of each replica")
-    exchange_interval: Annotated[Time, Positive] = 0.25
-    frame_interval: Annotated[Time, Positive] = 0.25
-    discard: Annotated[Time, Field(ge=0)] = Field(20.0, description="from the start of each replica")
-    model_temperature: Annotated[Temperature, Positive] = Field(
-        1000.0, description="temperature of the Boltzmann density that the model learns"
+    length: Duration = Field(850.0, description="simulated time of each replica, in ps")
+    exchange_interval: Duration = Field(0.25, description="time between two attempts to exchange, in ps")
+    frame_interval: Duration = Field(0.25, description="time between two stored frames, in ps")
+    discard: Annotated[float, Field(ge=0, le=1e9), In("ps")] = Field(
+        20.0, description="time at the start of each replica that is left out, in ps"
+    )
+    model_temperature: Kelvin = Field(
+        1000.0, description="temperature of the Boltzmann density that the model learns, in K"
     )
     weights: Literal["replica", "mbar"] = Field(
-        "replica", description="frames of the replica at model_temperature, or of all replicas with MBAR weights"
+        "replica",
+        description="samples that the model learns: frames of the replica at model_temperature, or of all replicas "
+        "with MBAR weights",
     )
 
     @model_validator(mode="after")
@@ -202,12 +240,16 @@ class ReplicaExchangeSettings(Settings):
 class MolecularDynamicsSettings(Settings):
     """Plain molecular dynamics started in each state."""
 
-    method: Literal["molecular_dynamics"]
-    length: Annotated[Time, Positive] = Field(100.0, description="of each trajectory")
-    trajectories_per_state: int = Field(2, ge=1)
-    frame_interval: Annotated[Time, Positive] = 0.2
-    discard: Annotated[Time, Field(ge=0)] = 5.0
-    model_temperature: Annotated[Temperature, Positive] = 300.0
+    method: Literal["molecular_dynamics"] = Field(description="method of sampling")
+    length: Duration = Field(100.0, description="simulated time of each trajectory, in ps")
+    trajectories_per_state: int = Field(
+        2, ge=1, le=10_000, description="number of trajectories that start in each state"
+    )
+    frame_interval: Duration = Field(0.2, description="time between two stored frames, in ps")
+    discard: Annotated[float, Field(ge=0, le=1e9), In("ps")] = Field(
+        5.0, description="time at the start of each trajectory that is left out, in ps"
+    )
+    model_temperature: Kelvin = Field(300.0, description="temperature of the dynamics, in K")
 
     @model_validator(mode="after")
     def _something_left(self) -> Self:
@@ -218,12 +260,14 @@ class MolecularDynamicsSettings(Settings):
 class FilesSettings(Settings):
     """The user's own trajectories: DCD, XTC, TRR, NetCDF, HDF5, PDB or GRO."""
 
-    method: Literal["files"]
-    trajectories: tuple[Path, ...] = Field(min_length=1, description="relative to the YAML file")
+    method: Literal["files"] = Field(description="method of sampling")
+    trajectories: tuple[Path, ...] = Field(min_length=1, description="files of trajectories, relative to the YAML file")
     weights: tuple[Path, ...] | None = Field(None, description="one text or .npy file of frame weights per trajectory")
-    stride: int = Field(1, ge=1)
-    model_temperature: Annotated[Temperature, Positive] = Field(
-        300.0, description="temperature of the ensemble that the (weighted) frames represent"
+    stride: int = Field(
+        1, ge=1, le=10**9, description="number of frames from each that is taken to the next: 1 takes all"
+    )
+    model_temperature: Kelvin = Field(
+        300.0, description="temperature of the ensemble that the (weighted) frames represent, in K"
     )
 
     @model_validator(mode="after")
@@ -247,44 +291,57 @@ class RegionSettings(Settings):
     Frames within ``radius`` of that centre in ``plane`` are counted as inside.
     """
 
-    collective_variable: str
-    value: str
-    plane: tuple[str, ...] = Field(min_length=1)
-    radius: str
-    snr: Annotated[InverseArea, Positive] = 20000.0
-    divergence: float = Field(40.0, gt=0)
+    collective_variable: str = Field(description="name of the collective variable whose value makes the surface")
+    value: str = Field(description="its value on the surface, with its unit")
+    plane: tuple[str, ...] = Field(
+        min_length=1, description="names of the collective variables that frames are seen in"
+    )
+    radius: str = Field(description="radius of the region in the plane, with its unit")
+    snr: Snr = Field(20000.0, description="SNR of the denoising distribution to avoid, in 1/nm²")
+    divergence: float = Field(
+        40.0, ge=1e-6, le=1e6, description="smallest KL divergence from the distribution to avoid, in nats"
+    )
 
 
 class TorsionRegionSettings(RegionSettings):
     """The same for torsions."""
 
-    snr: Annotated[float, Positive] = 400.0
-    divergence: float = Field(25.0, gt=0)
+    snr: PlainSnr = Field(400.0, description="SNR of the denoising distribution to avoid")
+    divergence: float = Field(
+        25.0, ge=1e-6, le=1e6, description="smallest KL divergence from the distribution to avoid, in nats"
+    )
 
 
 class GeodesicSettings(Settings):
     """Curves on spacetime between the two states' structures."""
 
-    end_snr: Annotated[InverseArea, Positive] = Field(5500.0, description="signal-to-noise ratio at both ends")
-    snr_bounds: tuple[Annotated[InverseArea, Positive], Annotated[InverseArea, Positive]] = (1.0, 40000.0)
-    points: int = Field(128, ge=8, le=10000)
-    knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
-    variance_bound: Annotated[Area, Positive] = Field(0.004, description="of the low-variance geodesic")
-    region: RegionSettings | None = None
-    graph_samples: int = Field(600, ge=10, description="in the graph of the search: those that cover all samples best")
-    channels: int = Field(2, ge=1, description="different ones to look for")
+    end_snr: Snr = Field(5500.0, description="signal-to-noise ratio (SNR) at both ends, in 1/nm²")
+    snr_bounds: tuple[Snr, Snr] = Field((1.0, 40000.0), description="lowest and highest SNR of the curves, in 1/nm²")
+    points: int = Field(128, ge=8, le=10000, description="number of points of each curve")
+    knots: int = Field(14, ge=2, le=500, description="number of inner knots of the spline")
+    variance_bound: Annotated[float, Field(ge=1e-12, le=1e6), In("nm**2")] = Field(
+        0.004, description="largest variance on the low-variance geodesic, in nm²"
+    )
+    region: RegionSettings | None = Field(None, description="region that the region-avoiding geodesic keeps away from")
+    graph_samples: int = Field(
+        600, ge=10, le=100_000, description="number of samples, those that cover all best, in the graph of the search"
+    )
+    channels: int = Field(2, ge=1, le=100, description="number of different geodesics to look for")
     trial_paths: int = Field(
         16,
         ge=0,
-        description="annealed paths that try each channel of a constrained geodesic: the one whose paths hit most "
-        "often and then stay lowest in energy is kept; with 0 the shortest is",
+        le=10_000,
+        description="number of annealed paths that try each channel of a constrained geodesic: the one whose paths hit "
+        "most often and then stay lowest in energy is kept; with 0 the shortest is",
     )
-    graph_levels: int = Field(10, ge=2, description="levels of log SNR in that graph")
+    graph_levels: int = Field(10, ge=2, le=1000, description="number of levels of log SNR in that graph")
     rounds: int = Field(
         0,
         ge=0,
-        description="on-policy rounds at most: restrained windows along the low-variance geodesic join the samples, "
-        "the denoiser learns from them and the geodesics are solved again, until lengths by model and by MD agree",
+        le=100,
+        description="largest number of on-policy rounds: restrained windows along the low-variance geodesic join the "
+        "samples, the denoiser learns from them and the geodesics are solved again, until lengths by model and by MD "
+        "agree",
     )
 
     @model_validator(mode="after")
@@ -298,58 +355,72 @@ class GeodesicSettings(Settings):
 class TorsionGeodesicSettings(GeodesicSettings):
     """The same for torsions."""
 
-    end_snr: Annotated[float, Positive] = Field(200.0, description="signal-to-noise ratio at both ends")
-    snr_bounds: tuple[Annotated[float, Positive], Annotated[float, Positive]] = (0.1, 2000.0)
-    variance_bound: Annotated[float, Positive] = Field(0.05, description="of the low-variance geodesic")
-    region: TorsionRegionSettings | None = None
-    graph_samples: int = Field(2000, ge=10, description="in the graph of the search: those that cover all samples best")
+    end_snr: PlainSnr = Field(200.0, description="signal-to-noise ratio (SNR) at both ends")
+    snr_bounds: tuple[PlainSnr, PlainSnr] = Field((0.1, 2000.0), description="lowest and highest SNR of the curves")
+    variance_bound: float = Field(
+        0.05, ge=1e-12, le=1e6, description="largest variance of (cos θ, sin θ) on the low-variance geodesic"
+    )
+    region: TorsionRegionSettings | None = Field(
+        None, description="region that the region-avoiding geodesic keeps away from"
+    )
+    graph_samples: int = Field(
+        2000, ge=10, le=100_000, description="number of samples, those that cover all best, in the graph of the search"
+    )
 
 
 class PathSettings(Settings):
     """Annealed Langevin dynamics along the geodesics."""
 
-    count: int = Field(64, ge=1)
-    count_region_avoiding: int = Field(16, ge=0)
-    length: Annotated[Time, Positive] = Field(1.024, description="of the annealing, from the first to the last point")
-    frame_interval: Annotated[Time, Positive] = 0.004
+    count: int = Field(
+        64, ge=1, le=1_000_000, description="number of paths along the low-variance geodesic and each comparison"
+    )
+    count_region_avoiding: int = Field(
+        16, ge=0, le=1_000_000, description="number of paths along the region-avoiding geodesic"
+    )
+    length: Duration = Field(1.024, description="time of the annealing from the first to the last point, in ps")
+    frame_interval: Duration = Field(0.004, description="time between two stored frames, in ps")
     schedule: Literal["uniform", "arc_length", "friction"] = Field(
         "arc_length",
         description="how time is allotted along the geodesics: at constant Fisher-Rao speed, at constant speed of the "
         "restraint, or by the friction in short restrained windows",
     )
-    baseline_snr: tuple[Annotated[InverseArea, Positive], ...] = Field(
-        (2000.0, 5500.0, 15000.0), description="of the straight lines that are run for comparison"
+    baseline_snr: tuple[Snr, ...] = Field(
+        (2000.0, 5500.0, 15000.0),
+        max_length=100,
+        description="SNR of each straight line that is run for comparison, in 1/nm²",
     )
 
 
 class TorsionPathSettings(PathSettings):
     """The same for torsions."""
 
-    baseline_snr: tuple[Annotated[float, Positive], ...] = Field(
-        (50.0, 200.0, 800.0), description="of the straight lines that are run for comparison"
+    baseline_snr: tuple[PlainSnr, ...] = Field(
+        (50.0, 200.0, 800.0), max_length=100, description="SNR of each straight line that is run for comparison"
     )
 
 
 class ShootingSettings(Settings):
     """Unbiased dynamics forward and backward from frames between the states."""
 
-    reactive: int = Field(64, ge=0, description="stop when this many reactive trajectories are found")
-    max_shots: int = Field(512, ge=1)
-    batch: int = Field(8, ge=1, description="shots at a time: after each batch the committor model learns")
-    frame_interval: Annotated[Time, Positive] = 0.01
-    time_limit: Annotated[Time, Positive] = Field(5.0, description="for each side to commit")
+    reactive: int = Field(64, ge=0, le=1_000_000, description="number of reactive trajectories after which shots end")
+    max_shots: int = Field(512, ge=1, le=10_000_000, description="largest number of shots")
+    batch: int = Field(
+        8, ge=1, le=100_000, description="number of shots at a time: after each batch the committor model learns"
+    )
+    frame_interval: Duration = Field(0.01, description="time between two frames, in ps")
+    time_limit: Duration = Field(5.0, description="longest time for each side to commit, in ps")
 
 
 class RunSettings(Settings):
     """Everything that defines a run, but for its seed and its versions."""
 
-    system: SystemSettings
-    coordinates: CoordinatesSettings = CartesianSettings()
-    samples: SamplesSettings
-    denoiser: DenoiserSettings = MixtureSettings()
-    geodesics: GeodesicSettings = GeodesicSettings()
-    paths: PathSettings = PathSettings()
-    shooting: ShootingSettings = ShootingSettings()
+    system: SystemSettings = Field(description="molecule, force field and metastable states")
+    coordinates: CoordinatesSettings = Field(CartesianSettings(), description="latent coordinates of the model")
+    samples: SamplesSettings = Field(description="samples that the model learns")
+    denoiser: DenoiserSettings = Field(MixtureSettings(), description="the model")
+    geodesics: GeodesicSettings = Field(GeodesicSettings(), description="curves on spacetime")
+    paths: PathSettings = Field(PathSettings(), description="annealed paths along the curves")
+    shooting: ShootingSettings = Field(ShootingSettings(), description="unbiased dynamics from the paths")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -368,6 +439,10 @@ class RunSettings(Settings):
         ):
             if value < step * (1 - 1e-9):
                 raise ValueError(f"{name} ({value:g} ps) is shorter than system.time_step ({step:g} ps)")
+            if name.endswith("interval") and value / step > MOST_STEPS_AT_ONCE:
+                raise ValueError(
+                    f"{name} ({value:g} ps) is more than {MOST_STEPS_AT_ONCE:,} time steps; take a shorter"
+                )
         template = self.coordinates.template if isinstance(self.coordinates, CartesianSettings) else None
         if template is not None and template not in self.system.structures:
             raise ValueError(
@@ -378,23 +453,34 @@ class RunSettings(Settings):
             raise ValueError("denoiser.network: message_passing is of positions; with torsions take perceptron")
         region = self.geodesics.region
         if region is not None:
-            unit = self.system._unit_of(region.collective_variable, "geodesics.region")
-            unit.parse(region.value)
+            self.system._parse(region.collective_variable, region.value, "geodesics.region")
             for variable in region.plane:
-                self.system._unit_of(variable, "geodesics.region.plane").parse(region.radius)
+                if self.system._parse(variable, region.radius, "geodesics.region.plane") <= 0:
+                    raise ValueError(f"geodesics.region.radius must be more than 0, not {region.radius!r}")
         return self
 
 
 class TorsionRunSettings(RunSettings):
     """Those of a run in torsions, where SNR and variances are plain numbers."""
 
-    coordinates: Annotated[TorsionSettings, BeforeValidator(spelled_out)]
-    geodesics: TorsionGeodesicSettings = TorsionGeodesicSettings()
-    paths: TorsionPathSettings = TorsionPathSettings()
+    coordinates: TorsionSettings = Field(description="latent coordinates of the model")
+    geodesics: TorsionGeodesicSettings = Field(TorsionGeodesicSettings(), description="curves on spacetime")
+    paths: TorsionPathSettings = Field(TorsionPathSettings(), description="annealed paths along the curves")
 
 
-def settings_class(content: dict[str, Any]) -> type[RunSettings]:
-    """Class of the settings that ``content`` gives, by the kind of its coordinates."""
-    coordinates = spelled_out(content.get("coordinates"))
-    kind = coordinates.get("kind") if isinstance(coordinates, dict) else None
-    return TorsionRunSettings if kind == "torsions" else RunSettings
+def spelled_out(content: dict[str, Any]) -> dict[str, Any]:
+    """Content in which ``coordinates`` and ``denoiser`` are mappings with their kind.
+
+    ``denoiser: potential`` is short for ``denoiser: {kind: potential}``. Without a kind, coordinates are Cartesian and
+    a denoiser is a mixture.
+    """
+    spelled = dict(content)
+    for section, kind in (("coordinates", "cartesian"), ("denoiser", "mixture")):
+        given = content.get(section, {})
+        if isinstance(given, str):
+            spelled[section] = {"kind": given}
+        elif isinstance(given, dict):
+            spelled[section] = {"kind": kind} | given
+        else:
+            spelled[section] = given
+    return spelled

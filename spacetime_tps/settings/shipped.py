@@ -23,6 +23,14 @@ def shipped_systems() -> list[str]:
     return sorted(path.parent.name for path in data_folder("systems").glob("*/system.yaml"))
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have (too long, with a NUL character) is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def find_system(name: str) -> Path:
     """Path of the ``system.yaml`` of a shipped system, or of the one the user names.
 
@@ -38,7 +46,7 @@ def find_system(name: str) -> Path:
     """
     given = Path(name)
     for candidate in (given, given / "system.yaml", data_folder("systems") / name / "system.yaml"):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate.resolve()
     raise ConfigError(
         f"unknown system {name!r}: it is neither a file, nor a folder with a system.yaml, nor a shipped system "

@@ -10,11 +10,13 @@ import math
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, model_validator
 
-from spacetime_tps.settings.denoiser import Positive, Settings
+from spacetime_tps.settings.denoiser import Settings
 
-PositiveFloat = Annotated[float, Positive]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
+Energy = Annotated[float, Field(ge=1e-9, le=1e9)]
+LogSnr = Annotated[float, Field(ge=-50, le=50)]
 TABLE = "table"
 """Name, in energy expressions, of the periodic spline through tabulated energies."""
 
@@ -22,9 +24,13 @@ TABLE = "table"
 class CoordinateSettings(Settings):
     """One coordinate of a surface: an interval, or an angle."""
 
-    domain: tuple[FiniteFloat, FiniteFloat] | None = Field(None, description="where the density is known")
-    periodic: bool = Field(False, description="an angle in rad, from −π to π; it has no domain of its own")
-    nodes: int = Field(96, ge=8, le=2000, description="of the exact denoiser's grid")
+    domain: tuple[Coordinate, Coordinate] | None = Field(
+        None, description="lowest and highest value, between which the density is known"
+    )
+    periodic: bool = Field(
+        False, description="whether it is an angle in rad, from −π to π; it has no domain of its own"
+    )
+    nodes: int = Field(96, ge=8, le=2000, description="number of nodes of the exact denoiser's grid")
 
     @model_validator(mode="after")
     def _interval_or_angle(self) -> Self:
@@ -43,16 +49,20 @@ class CoordinateSettings(Settings):
 class DiscSettings(Settings):
     """All points within a distance of a centre; differences of angles are taken the short way round."""
 
-    centre: tuple[FiniteFloat, FiniteFloat]
-    radius: PositiveFloat
+    centre: tuple[Coordinate, Coordinate] = Field(description="values of the two coordinates at the centre")
+    radius: Annotated[float, Field(ge=1e-9, le=1e6)] = Field(description="radius, in the unit of the coordinates")
 
 
 class SurfaceSettings(Settings):
     """A potential energy of two coordinates, its temperature and its metastable states."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    description: str = ""
-    coordinates: dict[str, CoordinateSettings] = Field(min_length=2, max_length=2)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", max_length=100, description="name of the surface: letters, digits, '_', '.', '-'"
+    )
+    description: str = Field("", description="what the surface is, for people")
+    coordinates: dict[str, CoordinateSettings] = Field(
+        min_length=2, max_length=2, description="the two coordinates by name"
+    )
     energy: str | None = Field(
         None, min_length=1, description="expression of the coordinates, as in OpenMM's custom forces"
     )
@@ -61,9 +71,9 @@ class SurfaceSettings(Settings):
         description=".npz beside the YAML with energies at uniform nodes of two angles from −π on, without the "
         "repeated end: an array named after each coordinate, and energy",
     )
-    kt: PositiveFloat = Field(description="thermal energy, in the energy's unit")
-    states: dict[str, DiscSettings] = Field(min_length=2, max_length=2, description="A, then B")
-    channel: DiscSettings | None = Field(None, description="where a path must have been to have taken the channel")
+    kt: Energy = Field(description="thermal energy, in the energy's unit")
+    states: dict[str, DiscSettings] = Field(min_length=2, max_length=2, description="the two states by name: A, then B")
+    channel: DiscSettings | None = Field(None, description="disc where a path must have been to have taken the channel")
 
     @model_validator(mode="after")
     def _one_surface(self) -> Self:
@@ -90,17 +100,21 @@ class SurfaceSettings(Settings):
 class SurfaceGeodesicSettings(Settings):
     """Curves on spacetime between the centres of the two states."""
 
-    end_log_snr: FiniteFloat = Field(4.0, description="at both ends")
-    log_snr_bounds: tuple[FiniteFloat, FiniteFloat] = (-6.0, 5.0)
-    points: int = Field(96, ge=8, le=10000)
-    knots: int = Field(14, ge=2, le=500, description="inner knots of the spline")
-    variance_bound: PositiveFloat = Field(description="of the low-variance geodesic")
-    graph_samples: int = Field(500, ge=10, description="of the surface's Boltzmann density, in the graph of the search")
-    graph_kt: PositiveFloat | None = Field(
+    end_log_snr: LogSnr = Field(4.0, description="log SNR at both ends")
+    log_snr_bounds: tuple[LogSnr, LogSnr] = Field((-6.0, 5.0), description="lowest and highest log SNR of the curves")
+    points: int = Field(96, ge=8, le=10000, description="number of points of each curve")
+    knots: int = Field(14, ge=2, le=500, description="number of inner knots of the spline")
+    variance_bound: Annotated[float, Field(ge=1e-12, le=1e6)] = Field(
+        description="largest variance on the low-variance geodesic, in the square of the coordinates' unit"
+    )
+    graph_samples: int = Field(
+        500, ge=10, le=100_000, description="number of samples of the Boltzmann density in the graph of the search"
+    )
+    graph_kt: Energy | None = Field(
         None, description="thermal energy of that density, by default the surface's: hotter samples fill barriers"
     )
-    graph_levels: int = Field(13, ge=2, description="levels of log SNR in that graph")
-    channels: int = Field(1, ge=1, description="different low-variance geodesics to look for")
+    graph_levels: int = Field(13, ge=2, le=1000, description="number of levels of log SNR in that graph")
+    channels: int = Field(1, ge=1, le=100, description="number of different low-variance geodesics to look for")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -115,18 +129,20 @@ class SurfaceGeodesicSettings(Settings):
 class SurfacePathSettings(Settings):
     """Annealed overdamped Langevin dynamics along the geodesics."""
 
-    count: int = Field(500, ge=1)
-    steps: int = Field(ge=1, description="from the first to the last point")
-    time_step: PositiveFloat
-    frame_steps: int = Field(ge=1, description="steps between stored frames")
-    baseline_log_snr: tuple[FiniteFloat, ...] = Field(
-        (3.0, 4.0, 5.0), description="of the straight lines that are run for comparison"
+    count: int = Field(500, ge=1, le=1_000_000, description="number of paths along each curve")
+    steps: int = Field(ge=1, le=10**9, description="number of steps from the first to the last point")
+    time_step: Annotated[float, Field(ge=1e-12, le=1e6)] = Field(
+        description="time step, in the unit that makes the mobility 1"
+    )
+    frame_steps: int = Field(ge=1, le=10**9, description="number of steps between two stored frames")
+    baseline_log_snr: tuple[LogSnr, ...] = Field(
+        (3.0, 4.0, 5.0), max_length=100, description="log SNR of each straight line that is run for comparison"
     )
 
 
 class SurfaceRunSettings(Settings):
     """Everything that defines a run on a surface, but for its seed and its versions."""
 
-    surface: SurfaceSettings
-    geodesics: SurfaceGeodesicSettings
-    paths: SurfacePathSettings
+    surface: SurfaceSettings = Field(description="energy and metastable states")
+    geodesics: SurfaceGeodesicSettings = Field(description="curves on spacetime")
+    paths: SurfacePathSettings = Field(description="annealed paths along the curves")

@@ -28,8 +28,8 @@ import typer
 import yaml
 
 from spacetime_tps.cli.app import app
+from spacetime_tps.runs.hdf5 import read_hdf5_energies
 from spacetime_tps.runs.layout import LOCK
-from spacetime_tps.runs.trajectories import read_hdf5_energies
 
 SYSTEM = "alanine_dipeptide"
 PATIENCE = 5.0  # seconds in which every process of a job has to end

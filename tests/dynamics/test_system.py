@@ -215,7 +215,6 @@ def test_states_that_do_not_fit(states, message, changed):
         ("resname = = ALA", "collective variable 'phi': 'resname = = ALA' is not an mdtraj selection"),
         ("resname ALA", "collective variable 'phi': 'resname ALA' selects 10 atoms, it must select one"),
         (22, "collective variable 'phi': atom 22 is not one of the 22 atoms"),
-        (-1, "collective variable 'phi': atom -1 is not one of the 22 atoms"),
     ],
 )
 def test_atoms_of_collective_variables(atom, message, changed):

@@ -199,7 +199,7 @@ class TestSettings:
             ),
             (
                 {"coordinates": "torsions", "geodesics": {"variance_bound": 0}},
-                r"geodesics\.variance_bound: Input should be greater than 0",
+                r"geodesics\.variance_bound: Input should be greater than",
             ),
             ({"geodesics": {"end_snr": 5500}}, r"geodesics\.end_snr: 5500 has no unit"),
         ],

@@ -2,14 +2,16 @@
 
 import copy
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
+from pydantic import Field, TypeAdapter
 
-from spacetime_tps.errors import ConfigError
-from spacetime_tps.settings.files import load_settings, merge, parse_settings, read_yaml
+from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError
+from spacetime_tps.settings.files import load_settings, merge, open_run, parse_settings, read_yaml
 from spacetime_tps.settings.shipped import find_system, shipped_systems
 from spacetime_tps.settings.surface import SurfaceRunSettings
 from spacetime_tps.settings.units import In
@@ -38,6 +40,43 @@ class TestUnits:
     def test_missing_unit(self, value):
         with pytest.raises(ValueError, match="has no unit; write"):
             In("kelvin").parse(value)
+
+    @pytest.mark.parametrize(
+        "unit, text",
+        [
+            ("kelvin", "1 K*9**9**9**9"),
+            ("kelvin", "1" * 100_000),
+            ("kelvin", "1" * 100_000 + " K"),
+            ("nm", "1 nm**1e9"),
+            ("nm", "1 nm**99"),
+            ("kelvin", "(" * 10_000 + "1 K"),
+            ("kelvin", "((1 K))"),
+            ("kelvin", "٣٠٠ K"),
+            ("kelvin", "300 K\0"),
+            ("kelvin", "300 \ud800"),
+            ("kelvin", "1e999 K"),
+            ("kelvin", "nan K"),
+            ("ps", "inf ps"),
+            ("nm", "1e308 km"),
+            ("nm", "1 nm*" + "K/K*" * 10_000 + "K"),
+            ("kelvin", "1 K if 1 else 2"),
+            ("kelvin", 10**5000),
+        ],
+        ids=lambda value: ascii(value)[:20] if isinstance(value, str) else "number",
+    )
+    def test_hostile_text_is_refused_and_never_evaluated(self, unit, text):
+        with pytest.raises(ValueError, match=r"too long|is not a|has no unit") as caught:
+            In(unit).parse(text)
+        assert len(str(caught.value)) < 300
+
+    def test_celsius(self):
+        assert In("kelvin").parse("27 degC") == pytest.approx(300.15)
+
+    def test_bounds_are_said_with_the_unit(self):
+        short = TypeAdapter(Annotated[float, Field(le=10), In("ps")])
+        assert short.validate_python("10 ps") == 10
+        with pytest.raises(ValueError, match="'1 ns': Input should be less than or equal to 10 ps"):
+            short.validate_python("1 ns")
 
     def test_unknown_unit(self):
         with pytest.raises(ValueError, match="unknown unit in '300 parsnips'"):
@@ -160,12 +199,12 @@ def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("samples", None, "samples: is missing"),
         ("system.temperature", 300, r"system\.temperature: 300 has no unit"),
         ("system.temperature", "300 nm", r"system\.temperature: '300 nm' cannot be converted to kelvin"),
-        ("system.temperature", "0 K", r"system\.temperature: Input should be greater than 0"),
-        ("system.temperature", "nan K", r"system\.temperature: Input should be greater than 0"),
-        ("system.temperature", "6000 K", r"system\.temperature: Input should be less than or equal to 5000"),
-        ("system.time_step", "11 fs", r"system\.time_step: Input should be less than or equal to 0\.01"),
-        ("system.time_step", "-1 fs", r"system\.time_step: Input should be greater than 0"),
-        ("system.friction", "2000 / ps", r"system\.friction: Input should be less than or equal to 1000"),
+        ("system.temperature", "0 K", r"system\.temperature: '0 K': Input should be greater than or equal to 1 kelvin"),
+        ("system.temperature", "nan K", r"system\.temperature: 'nan K' is not a number with a unit"),
+        ("system.temperature", "6000 K", r"system\.temperature: '6000 K': .* less than or equal to 5000 kelvin"),
+        ("system.time_step", "11 fs", r"system\.time_step: '11 fs': .* less than or equal to 0\.01 ps"),
+        ("system.time_step", "-1 fs", r"system\.time_step: '-1 fs': .* greater than or equal to 0\.000001 ps"),
+        ("system.friction", "2000 / ps", r"system\.friction: .* less than or equal to 1000 1/ps"),
         ("system.name", "a/b", r"system\.name: String should match pattern"),
         ("system.force_field", [], r"system\.force_field: Tuple should have at least 1 item"),
         (
@@ -184,6 +223,24 @@ def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
             r"states\.A\.boxes: no collective variable 'chi' \(there are: phi, bend, end\)",
         ),
         ("system.states.A.boxes", [{"phi": ["0 nm", "1 deg"]}], "'0 nm' cannot be converted to rad"),
+        (
+            "system.states.A.boxes",
+            [{"end": ["0 nm", "1 m"]}],
+            r"states\.A\.boxes: '1 m' is beyond what a distance can be",
+        ),
+        ("system.states.A.boxes", [{"phi": ["0 deg", "1e300 deg"]}], "'1e300 deg' is beyond what a dihedral can be"),
+        (
+            "system.collective_variables.phi.dihedral",
+            [4, 6, 8, -1],
+            r"system\.collective_variables\.phi\.dihedral\.3: Input should be greater than or equal to 0",
+        ),
+        ("system.target.tolerance", "0 rad", r"target\.tolerance must be more than 0"),
+        ("system.time_step", "1e-300 fs", r"system\.time_step: '1e-300 fs': .* greater than or equal to 0\.000001 ps"),
+        ("samples.length", "1e15 ps", r"samples\.length: '1e15 ps': .* less than or equal to 1000000000 ps"),
+        ("samples.frame_interval", "1e-300 ps", r"samples\.frame_interval: '1e-300 ps': .* or equal to 0\.000001 ps"),
+        ("paths.count", 10**12, r"paths\.count: Input should be less than or equal to 1000000"),
+        ("geodesics.knots", 10**9, r"geodesics\.knots: Input should be less than or equal to 500"),
+        ("denoiser.shrinkage", math.inf, r"denoiser\.shrinkage: Input should be a finite number"),
         ("system.states.A.boxes", [{"end": ["2 nm", "1 nm"]}], r"states\.A\.boxes: end has an empty interval"),
         ("system.target.collective_variables", ["chi"], "target: no collective variable 'chi'"),
         ("system.target.tolerance", "0.1 nm", "'0.1 nm' cannot be converted to rad"),
@@ -197,7 +254,7 @@ def assign(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("samples.temperatures", ["300 K", "500 K", "500 K"], "samples: temperatures must rise"),
         ("samples.model_temperature", "450 K", "model_temperature 450 K is none of the replicas' temperatures"),
         ("samples.discard", "850 ps", "discard leaves no frames"),
-        ("samples.length", "inf ps", r"samples\.length: Input should be a finite number"),
+        ("samples.length", "inf ps", r"samples\.length: 'inf ps' is not a number with a unit"),
         ("coordinates.template", "middle", r"coordinates\.template: no structure 'middle'"),
         ("geodesics.end_snr", "0.5 / nm**2", "end_snr must lie within snr_bounds"),
         (
@@ -251,9 +308,9 @@ class TestFiles:
     @pytest.mark.parametrize(
         "content, message",
         [
-            ("- a\n- b\n", "found list"),
-            ("", "found NoneType"),
-            ("just text", "found str"),
+            ("- a\n- b\n", "found a list"),
+            ("", "found nothing"),
+            ("just text", "found a text"),
             ("a: [1, 2\nb: 3", "not valid YAML"),
             ("a: b: c", "not valid YAML"),
         ],
@@ -268,7 +325,7 @@ class TestFiles:
 
     def test_binary_file(self, tmp_path):
         (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xd8")
-        with pytest.raises(ConfigError, match=r"binary\.yaml: cannot be read"):
+        with pytest.raises(ConfigError, match=r"binary\.yaml, line 1: cannot be read \(it is not UTF-8 text\)"):
             read_yaml(tmp_path / "binary.yaml")
 
     def test_paths_are_relative_to_the_file_that_names_them(self, tmp_path, monkeypatch):
@@ -332,3 +389,78 @@ class TestMerge:
         assert merge(base, override) == {"a": {"b": 1, "d": 2}, "c": [1]}
         assert base == {"a": {"b": 1}, "c": [1]}
         assert override == {"a": {"d": 2}}
+
+
+class TestPlaces:
+    """Mistakes are said with the line that is wrong."""
+
+    def test_line_of_each_mistake(self, tmp_path):
+        text = yaml.safe_dump(assign(system_content(), "system.temperature", "1 nm"), sort_keys=False)
+        system = write(tmp_path / "system.yaml", text + "paths:\n  count: 0\n  lenght: 1 ps\n")
+        lines = text.count("\n")
+        with pytest.raises(ConfigError) as caught:
+            load_settings(system)
+        message = str(caught.value)
+        assert re.search(r"line \d+: system\.temperature: '1 nm' cannot be converted", message)
+        assert f"line {lines + 2}: paths.count: Input should be greater" in message
+        assert f"line {lines + 3}: paths.lenght: unknown key; did you mean 'length'?" in message
+
+    def test_file_of_each_mistake(self, tmp_path):
+        system = write(tmp_path / "system.yaml", assign(system_content(), "system.temperatur", "300 K"))
+        config = write(tmp_path / "config.yaml", "\npaths:\n  count: 0\nsystem: {friction: 1}\n")
+        with pytest.raises(ConfigError) as caught:
+            load_settings(system, config)
+        message = str(caught.value)
+        assert f"{config}, line 3: paths.count: " in message
+        assert f"{config}, line 4: system.friction: 1 has no unit" in message
+        assert re.search(re.escape(str(system)) + r", line \d+: system\.temperatur: unknown key", message)
+
+    def test_keys_of_a_section_that_was_replaced_have_no_line(self, tmp_path):
+        system = write(tmp_path / "system.yaml", assign(system_content(), "samples.stride", 1))
+        config = write(tmp_path / "config.yaml", "samples:\n  method: files\n")
+        with pytest.raises(ConfigError, match=rf"{re.escape(str(config))}, line 1: samples\.trajectories: is missing"):
+            load_settings(system, config)
+
+    def test_names_of_alternatives_are_left_out_and_names_of_the_user_are_not(self):
+        content = assign(system_content(), "system.collective_variables.phi.dihedral", [0, 1, 2, [3]])
+        with pytest.raises(ConfigError, match=r"(?m)^  system\.collective_variables\.phi\.dihedral\.3: .* or: "):
+            parse_settings(content, "test")
+        content = assign(system_content(), "system.states.mixture", {"structure": 1, "boxes": []})
+        with pytest.raises(ConfigError, match=r"(?m)^  system\.states\.mixture\.structure: Input"):
+            parse_settings(content, "test")
+        content = system_content() | {"denoiser": {"components": "x", "kind": "mixture"}, "coordinates": "torsions"}
+        with pytest.raises(ConfigError, match=r"(?m)^  denoiser\.components: Input"):
+            parse_settings(content, "test")
+
+    def test_many_mistakes_are_not_all_listed(self):
+        content = system_content() | {f"key{index}": 1 for index in range(5000)}
+        with pytest.raises(ConfigError, match="mend these first") as caught:
+            parse_settings(content, "test")
+        assert len(str(caught.value).splitlines()) == 22
+
+
+class TestStoredRun:
+    @pytest.mark.parametrize("seed", ["[1]", "null", "one", "-1", "true", "1.5"])
+    def test_seed_that_no_run_has(self, tmp_path, seed):
+        write(tmp_path / "config.yaml", f"seed: {seed}\nversions: {{}}\n")
+        with pytest.raises(OutputError, match="its seed is no number from 0 on"):
+            open_run(tmp_path)
+
+    def test_settings_and_seed(self, tmp_path):
+        settings = load_settings(write(tmp_path / "system.yaml", system_content()))
+        content = settings.model_dump(mode="json", exclude_none=True) | {"seed": 7, "versions": {"openmm": "8"}}
+        write(tmp_path / "config.yaml", content)
+        assert open_run(tmp_path) == (settings, 7)
+
+    def test_name_that_no_folder_can_have(self):
+        for folder in (Path("x" * 5000), Path("a\0b")):
+            with pytest.raises(SpacetimeError, match="holds no run"):
+                open_run(folder)
+        with pytest.raises(ConfigError, match="unknown system"):
+            find_system("x" * 5000)
+
+
+def test_links_that_lead_to_themselves_are_refused(tmp_path):
+    (tmp_path / "left.pdb").symlink_to("left.pdb")
+    with pytest.raises(ConfigError, match=r"system\.yaml: 'left\.pdb' cannot be the name of a file"):
+        load_settings(write(tmp_path / "system.yaml", system_content()))
