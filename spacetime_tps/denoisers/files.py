@@ -15,16 +15,18 @@ from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.writing import write_bytes
 
+_HEADER = "spacetime_tps"
+
 
 def write(path: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write tensors; the file is there whole or not at all.
+    """Write tensors; the file is there whole or not at all, and the same content makes the same file.
 
     Raises
     ------
     TypeError
         If the description is not JSON.
     """
-    metadata = {"kind": kind, "description": json.dumps(description)}
+    metadata = {_HEADER: json.dumps({"kind": kind, "description": description})}  # of several keys the order varies
     write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
@@ -38,13 +40,13 @@ def read(path: Path, *kinds: str) -> tuple[str, dict[str, Tensor], dict[str, Any
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            kind = metadata.get("kind", "")
+            header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
+            kind = header.get("kind", "")
             if kind not in kinds:
                 raise KeyError(f"it does not hold a {' or '.join(kinds).replace('_', ' ')}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return kind, tensors, json.loads(metadata["description"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+            return kind, tensors, dict(header["description"])
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise GeometryError(f"{path} is not a readable denoiser ({error})") from error
 
 

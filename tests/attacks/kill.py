@@ -264,7 +264,7 @@ def timeless(content: Any) -> Any:
         return {
             key: timeless(value)
             for key, value in content.items()
-            if "seconds" not in key and key not in ("files", "after")
+            if "seconds" not in key and key not in ("files", "after", "checksum")
         }
     return [timeless(value) for value in content] if isinstance(content, list) else content
 

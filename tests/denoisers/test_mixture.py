@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from spacetime_tps.denoisers import GaussianMixtureDenoiser, average_mixtures
+from spacetime_tps.denoisers.files import write
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime.family import Points, moments_at, symmetric_divergence
 
@@ -299,8 +300,7 @@ class TestFiles:
     def test_files_with_whole_covariances_are_read(self, tmp_path):
         mixture = random_mixture(4, 3, seed=16)
         tensors = {name: getattr(mixture, name) for name in ("weights", "means", "covariances")}
-        metadata = {"kind": "gaussian_mixture", "description": '{"samples": 12}'}
-        save_file(tensors, tmp_path / "old.safetensors", metadata=metadata)
+        write(tmp_path / "old.safetensors", "gaussian_mixture", tensors, {"samples": 12})
         loaded, description = GaussianMixtureDenoiser.load(tmp_path / "old.safetensors")
         assert description == {"samples": 12}
         torch.testing.assert_close(loaded.covariances, mixture.covariances, rtol=0, atol=1e-14)
@@ -322,8 +322,7 @@ class TestFiles:
 
     def test_mixture_without_its_tensors_is_refused(self, tmp_path):
         path = tmp_path / "part.safetensors"
-        metadata = {"kind": "gaussian_mixture", "description": "{}"}
-        save_file({"weights": torch.ones(2)}, path, metadata=metadata)
+        write(path, "gaussian_mixture", {"weights": torch.ones(2)}, {})
         with pytest.raises(GeometryError, match="not a readable denoiser"):
             GaussianMixtureDenoiser.load(path)
 
@@ -373,3 +372,11 @@ def test_factors_are_refused(changed, message):
     GaussianMixtureDenoiser.from_factors(**factors)
     with pytest.raises(GeometryError, match=message):
         GaussianMixtureDenoiser.from_factors(**(factors | changed))
+
+
+def test_the_same_content_makes_the_same_file(tmp_path):
+    for name in ("one", "other"):
+        random_mixture(4, 3, seed=13).save(
+            tmp_path / name, {"system": "x", "atoms": [1, 2], "settings": {"b": 1, "a": 2}}
+        )
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()

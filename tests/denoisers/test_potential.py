@@ -1,14 +1,11 @@
 """The neural denoiser is a gradient: of a function, hence free of curl, and the same after a round trip to disk."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from spacetime_tps.denoisers.base import Moments
+from spacetime_tps.denoisers.files import read, write
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.noise_space import FreeRotations
 from spacetime_tps.denoisers.potential import PotentialDenoiser, build_network
@@ -156,20 +153,17 @@ class TestFiles:
     def test_file_without_a_tensor_is_refused(self, denoiser, tmp_path, missing):
         path = tmp_path / "model.safetensors"
         denoiser.save(path, {})
-        with safe_open(path, framework="pt") as file:
-            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kind, tensors, description = read(path, "potential")
         del tensors[missing]
-        save_file(tensors, path, metadata=metadata)
+        write(path, kind, tensors, description)
         with pytest.raises(GeometryError, match="not a readable denoiser"):
             PotentialDenoiser.load(path)
 
     def test_file_of_another_architecture_is_refused(self, denoiser, tmp_path):
         path = tmp_path / "model.safetensors"
         denoiser.save(path, {})
-        with safe_open(path, framework="pt") as file:
-            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(metadata["description"])
+        kind, tensors, description = read(path, "potential")
         description["architecture"]["width"] += 1
-        save_file(tensors, path, metadata=metadata | {"description": json.dumps(description)})
+        write(path, kind, tensors, description)
         with pytest.raises(GeometryError, match="not a readable denoiser"):
             PotentialDenoiser.load(path)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 from scipy.special import i0e, i1e
 
 from spacetime_tps.denoisers import (
@@ -16,6 +15,7 @@ from spacetime_tps.denoisers import (
     average_von_mises_mixtures,
     fit_von_mises_mixture,
 )
+from spacetime_tps.denoisers.files import write
 from spacetime_tps.denoisers.torus import concentration
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime import Points, kl_divergence, symmetric_divergence
@@ -221,9 +221,9 @@ class TestFiles:
         assert torch.equal(again.moments(points.y, points.log_snr).mean, MIXTURE.moments(points.y, points.log_snr).mean)
 
     def test_file_of_another_kind(self, tmp_path):
-        save_file({"weights": torch.ones(2)}, tmp_path / "other", metadata={"kind": "gaussian_mixture"})
+        write(tmp_path / "other", "gaussian_mixture", {"weights": torch.ones(2)}, {})
         (tmp_path / "broken").write_bytes(b"no tensors")
-        save_file({"weights": torch.ones(1)}, tmp_path / "half", metadata={"kind": "von_mises_mixture"})
+        write(tmp_path / "half", "von_mises_mixture", {"weights": torch.ones(1)}, {})
         for name in ("other", "broken", "half", "missing"):
             with pytest.raises(GeometryError, match=f"{name} is not a readable denoiser"):
                 VonMisesMixtureDenoiser.load(tmp_path / name)
