@@ -69,7 +69,13 @@ def check_masses(system: openmm.System, topology: app.Topology, bonds: Bonds) ->
 
 
 def force_field_bonds(system: openmm.System) -> Bonds:
-    """Bonds of a System: its harmonic bonds and constraints, without those over an angle."""
+    """Bonds of a System: its harmonic bonds and constraints, without those over an angle.
+
+    Raises
+    ------
+    MoleculeError
+        If a bond is of a particle that the System does not have.
+    """
     lengths: Bonds = {}
     for force in system.getForces():
         if isinstance(force, openmm.HarmonicBondForce):
@@ -80,6 +86,13 @@ def force_field_bonds(system: openmm.System) -> Bonds:
     for index in range(system.getNumConstraints()):
         one, other, length = system.getConstraintParameters(index)
         lengths[_pair(one, other)] = length.value_in_unit(unit.nanometer)
+    particles = system.getNumParticles()
+    for pair in lengths:
+        if pair[0] < 0 or pair[1] >= particles:
+            raise MoleculeError(
+                f"the force field has a bond of particles {pair[0]} and {pair[1]}, but its particles are 0 to "
+                f"{particles - 1}; mend or make it anew"
+            )
     lengths = {pair: length for pair, length in lengths.items() if 0 < length < _LONGEST}
     neighbours: dict[int, set[int]] = defaultdict(set)
     for one, other in lengths:

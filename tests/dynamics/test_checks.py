@@ -81,6 +81,18 @@ def test_sides_of_an_angle_are_no_bonds():
     assert set(force_field_bonds(system)) == {(0, 1), (0, 2), (3, 4), (4, 5), (3, 5)}
 
 
+@pytest.mark.parametrize("one, other", [(0, 3), (-1, 1)])
+def test_a_bond_of_a_particle_that_is_not_there_is_refused(one, other):
+    system = openmm.System()
+    for _ in range(3):
+        system.addParticle(1.0)
+    bonds = openmm.HarmonicBondForce()
+    bonds.addBond(one, other, 0.1, 1e5)
+    system.addForce(bonds)
+    with pytest.raises(MoleculeError, match=rf"a bond of particles {one} and {other}, but its particles are 0 to 2"):
+        force_field_bonds(system)
+
+
 def test_bonds_that_the_pdb_does_not_name_come_from_the_force_field(row):
     molecule = row("OCOH")
     assert [(a.index, b.index) for a, b in molecule.topology.bonds] == [(0, 1), (1, 2), (2, 3)]
