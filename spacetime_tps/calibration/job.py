@@ -11,7 +11,7 @@ import torch
 
 from spacetime_tps.calibration.figure import calibration_figure
 from spacetime_tps.calibration.statistics import SampledCurve, compare_moments, sampled_curve
-from spacetime_tps.calibration.windows import CHAINS, sample_windows
+from spacetime_tps.calibration.windows import sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
@@ -39,9 +39,6 @@ from spacetime_tps.spacetime.family import curve_divergences, moments_at
 from spacetime_tps.statistics.blocks import halves_score, held_out_blocks
 from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import write_json, write_table
-
-MARGIN = 0.5
-"""How far beyond the log SNR of the stored geodesics the model is checked, at either end."""
 
 
 def calibrate(
@@ -73,7 +70,7 @@ def calibrate(
     curve : str
         Name of a stored geodesic.
     frames : int
-        Of each of the eight trajectories at a point or in a window.
+        Of each replica at a point or in a window (``windows.replicas`` in the settings).
     seed : int, optional
         By default that of the run.
     workers : int, optional
@@ -129,7 +126,7 @@ def _results(
         "unit": run.coordinates.unit,
         "temperature": run.settings.samples.model_temperature,
         "seed": run.base_seed,
-        "chains": CHAINS,
+        "replicas": run.settings.windows.replicas,
         "frames": frames,
         "evaluations": evaluations,
         "points": at_points,
@@ -147,7 +144,8 @@ def compare_points(
 ) -> tuple[list[dict[str, float]], int]:
     """Moments by the model and by dynamics at noised held-out frames, and the evaluations spent.
 
-    Their log SNR go evenly from the lowest to the highest of all stored geodesics, and :data:`MARGIN` beyond.
+    Their log SNR go evenly from the lowest to the highest of all stored geodesics, and
+    ``calibration.log_snr_margin`` beyond.
     """
     pick_seed, noise_seed, dynamics_seed = seed.spawn(3)
     held_out = np.flatnonzero(held_out_blocks(training.source, run.settings.denoiser.held_out))
@@ -172,7 +170,7 @@ def compare_points(
             y[index].numpy(),
             latent[index].reshape(-1, latent.shape[-1]),
             outside[index].ravel(),
-            blocks=CHAINS,
+            blocks=run.settings.windows.replicas,
         )
         row["mean_z"] = row["mean_distance"] / row["mean_distance_error"]
         misfit, by_dynamics = (row[f"mean_square_displacement_{source}"] for source in ("model", "md"))
@@ -267,9 +265,10 @@ def _square_displacements(points: Points, latent: FloatArray, outside: FloatArra
 
 
 def _log_snr_range(run: Run, denoiser: Denoiser) -> tuple[float, float]:
+    margin = run.settings.calibration.log_snr_margin
     log_snr = np.concatenate([need_geodesic(run, name).log_snr for name in geodesic_names(run)])
     low, high = denoiser.log_snr_range
-    return max(low, float(log_snr.min()) - MARGIN), min(high, float(log_snr.max()) + MARGIN)
+    return max(low, float(log_snr.min()) - margin), min(high, float(log_snr.max()) + margin)
 
 
 def _write(folder: Path, results: dict[str, Any]) -> None:

@@ -243,7 +243,12 @@ def committor(
     count: Annotated[
         int | None, typer.Option(help="Frames at most; by default 40 of the run's own, and all of a file.")
     ] = None,
-    band: Annotated[tuple[float, float], typer.Option(help="p_B of the transition state ensemble.")] = (0.4, 0.6),
+    band: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Lowest and highest p_B of the transition states; by default committor.band of the settings."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,

@@ -29,7 +29,7 @@ from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.requests import begun_folder, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
-from spacetime_tps.statistics.intervals import CONFIDENCE, wilson_interval
+from spacetime_tps.statistics.intervals import wilson_interval
 from spacetime_tps.writing import remove, write_json, write_table
 
 JOURNAL = "shots.jsonl"
@@ -46,7 +46,7 @@ def committors(
     frames: str | Path = "model",
     shots: int = 50,
     count: int | None = None,
-    band: tuple[float, float] = (0.4, 0.6),
+    band: tuple[float, float] | None = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -70,8 +70,8 @@ def committors(
         Of each frame.
     count : int, optional
         Frames at most, drawn at random; by default :data:`COUNT` of the run's own, and all of a file.
-    band : tuple of float
-        Lowest and highest p_B of the transition state ensemble.
+    band : tuple of float, optional
+        Lowest and highest p_B of the transition state ensemble, in place of ``committor.band`` of the settings.
     seed : int, optional
         By default that of the run.
     workers : int, optional
@@ -96,7 +96,7 @@ def committors(
     check_guard()
     output = Path(output)
     check_options({"shots": (shots, 1), "count": (count, 1), "workers": (workers, 1), "seed": (seed, 0)})
-    if not 0 <= band[0] < band[1] <= 1:
+    if band is not None and not 0 <= band[0] < band[1] <= 1:
         raise ConfigError(f"--band must rise within 0 and 1, not {band[0]:g} {band[1]:g}")
     started = time.perf_counter()
     own = str(frames) in OWN
@@ -105,7 +105,8 @@ def committors(
         "frames": str(frames) if own else str(Path(frames).resolve()),
         "shots": shots,
         "count": COUNT if own and count is None else count,
-        "band": list(band),
+        "band": list(run.settings.committor.band if band is None else band),
+        "confidence": run.settings.committor.confidence,
         "seed": run.base_seed,
     }
     with working_on(run, "committor", request, resume, overwrite) as folder:
@@ -205,17 +206,20 @@ def _frame_rows(
     return [
         {"frame": frame, "source": str(chosen.source[frame]), "index": int(chosen.index[frame])}
         | {"predicted": float(predicted[frame]) if np.isfinite(predicted[frame]) else None}
-        | _of_frame(run.molecule, int(states[frame]), of_frame)
+        | _of_frame(run.molecule, int(states[frame]), of_frame, run.settings.committor.confidence)
         for frame, of_frame in by_frame.items()
     ]
 
 
-def _of_frame(molecule: MolecularSystem, state: int, shots: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _of_frame(
+    molecule: MolecularSystem, state: int, shots: Sequence[Mapping[str, str]], confidence: float
+) -> dict[str, Any]:
     """Counts, p_B among decided shots, and its interval, for which any other shot may have gone either way."""
     outcomes = [shot["outcome"] for shot in shots]
     a, b = outcomes.count("A"), outcomes.count("B")
     p_b = b / (a + b) if a + b else None
-    low, high = float(wilson_interval(b, len(shots))[0]), float(wilson_interval(len(shots) - a, len(shots))[1])
+    low = float(wilson_interval(b, len(shots), confidence)[0])
+    high = float(wilson_interval(len(shots) - a, len(shots), confidence)[1])
     if state >= 0:
         p_b = low = high = float(state)
     times = [float(shot["time_ps"]) for shot in shots if shot["outcome"] in ("A", "B")]
@@ -260,7 +264,7 @@ def _results(
         "system": molecule.name,
         "temperature": molecule.temperature,
         "asked": dict(asked),
-        "interval": f"Wilson, {100 * CONFIDENCE:g} %",
+        "interval": f"Wilson, {100 * asked['confidence']:g} %",
         "evaluations": sum(int(shot["evaluations"]) for shot in shots),
         "outcomes": {outcome: outcomes.count(outcome) for outcome in ("A", "B", "none", "failed")},
         "in_a_state": sum(row["state"] is not None for row in rows),

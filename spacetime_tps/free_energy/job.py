@@ -11,7 +11,6 @@ import numpy as np
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.free_energy.figure import free_energy_figure
 from spacetime_tps.free_energy.windows import (
-    CHAINS,
     annealing_estimate,
     equilibrium_ends,
     make_series,
@@ -57,7 +56,7 @@ def free_energies(
     windows : int
         On the curve; those that lead from its ends to the free states come on top.
     frames : int
-        Of each of the eight chains in a window, 0.03 ps apart on the curve and 1 ps in the free states.
+        Of each sweep in a window; ``free_energy`` in the settings says how far apart they are.
     paths : int
         Annealed along the curve, as many there and as many back.
     seed : int, optional
@@ -96,7 +95,7 @@ def free_energies(
                 pass
         with run.workers(workers):
             schedule = stiffened(run, geodesic.schedule)
-            series = make_series(schedule, windows)
+            series = make_series(schedule, windows, run.settings.free_energy)
             sampled = sample_series(run, series, frames, run.seed("windows"), f"windows, {curve}", folder)
             by_windows, ends, overlap = window_estimate(run, series, sampled, run.seed("windows bootstrap"))
             starts = equilibrium_ends(series, sampled)
@@ -123,7 +122,7 @@ def _results(
         "temperature": molecule.temperature,
         "curve": request["curve"],
         "seed": request["seed"],
-        "chains": CHAINS,
+        "sweeps": run.settings.free_energy.sweeps,
         "frames": request["frames"],
         "evaluations": evaluations,
         "windows": by_windows,

@@ -189,7 +189,14 @@ def test_files_and_figures(run, molecule, crossing, here):
 def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
     results = committors(run, shots=1, count=3, band=(0.1, 0.9))
     assert all(0.1 <= row["predicted"] <= 0.9 for row in results["frames"])
-    assert results["asked"] == {"frames": "model", "shots": 1, "count": 3, "band": [0.1, 0.9], "seed": 3}
+    assert results["asked"] == {
+        "frames": "model",
+        "shots": 1,
+        "count": 3,
+        "band": [0.1, 0.9],
+        "confidence": 0.95,
+        "seed": 3,
+    }
     model = CommittorModel.from_json(json.loads((run / "reactive" / "committor.json").read_text()))
     inside = np.flatnonzero(abs(model(crossing[1:-1]) - 0.5) <= 0.4) + 1
     drawn = [row["index"] for row in results["frames"]]
@@ -240,7 +247,7 @@ def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog)
     assert results["outcomes"] == {"A": 2, "B": 2, "none": 6, "failed": 2}
     row = results["frames"][0]
     assert (row["p_b"], row["undecided"], row["failed"]) == (0.5, 3, 1)
-    alone, all_others = wilson_interval([1, 5], [6, 6])
+    alone, all_others = wilson_interval([1, 5], [6, 6], 0.95)
     assert (row["low"], row["high"]) == (alone[0], all_others[1])
     assert "6 of 12 shots reached no state in time" in caplog.text
     assert "2 of 12 shots failed, the first from frame 0: it broke down" in caplog.text
