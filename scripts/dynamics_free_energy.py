@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from dynamics_schedules import opened, started
 
-from spacetime_tps import free_energies
+from spacetime_tps import compute_free_energy
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
@@ -115,7 +115,7 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
     seed : int
     effort : Effort
     """
-    job = free_energies(output, seed=seed, overwrite=True)
+    job = compute_free_energy(output, seed=seed, overwrite=True)
     rows: list[dict[str, Any]] = []
     with opened(output, seed) as run:
         geodesic = load_geodesic(output, "low_variance")

@@ -42,7 +42,7 @@ from spacetime_tps.writing import write_json, write_table
 
 
 def calibrate(
-    output: str | Path,
+    run: str | Path,
     *,
     points: int = 16,
     windows: int = 24,
@@ -61,7 +61,7 @@ def calibrate(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run that has its geodesics.
     points : int
         Noised held-out frames at which moments are compared.
@@ -93,27 +93,28 @@ def calibrate(
         If an input is wrong (before any long work), or a simulation fails.
     """
     check_guard()
-    output = Path(output)
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
-    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
-    stored = need_geodesic(run, curve)
-    request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
-    with working_on(run, "calibrate", request, resume, overwrite) as folder, one_thread():
+    opened = Run.open(run, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
+    stored = need_geodesic(opened, curve)
+    request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": opened.base_seed}
+    with working_on(opened, "calibrate", request, resume, overwrite) as folder, one_thread():
         if not resume:
             with begun_folder(folder, request):
                 pass
-        with run.workers(workers), run.keeping("calibrate"):
-            denoiser = laboratory_denoiser(read_denoiser(run), run.coordinates.noise_space())
-            training = read_training_set(run)
-            point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
-            at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
-            along, spent_on_curve = compare_curve(run, denoiser, training, stored, curve, windows, frames, curve_seed)
+        with opened.workers(workers), opened.keeping("calibrate"):
+            denoiser = laboratory_denoiser(read_denoiser(opened), opened.coordinates.noise_space())
+            training = read_training_set(opened)
+            point_seed, curve_seed = opened.seed("calibration points"), opened.seed("calibration curve")
+            at_points, spent_at_points = compare_points(opened, denoiser, training, points, frames, point_seed)
+            along, spent_on_curve = compare_curve(
+                opened, denoiser, training, stored, curve, windows, frames, curve_seed
+            )
             evaluations = {"points": spent_at_points, "curve": spent_on_curve}
-        results = _results(run, frames, evaluations, at_points, along)
+        results = _results(opened, frames, evaluations, at_points, along)
         _write(folder, results)
-        run.finish("calibrate", started, evaluations, after=["geodesics"])
+        opened.finish("calibrate", started, evaluations, after=["geodesics"])
     return results
 
 

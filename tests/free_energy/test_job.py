@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from spacetime_tps.cli.app import app
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.free_energy.job import free_energies
+from spacetime_tps.free_energy.job import compute_free_energy
 
 
 def refused(folder: Path, error: type[Exception], match: str, **arguments) -> None:
     before = sorted(folder.rglob("*"))
     with pytest.raises(error, match=match):
-        free_energies(folder, **arguments)
+        compute_free_energy(folder, **arguments)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -63,7 +63,7 @@ ASKED = {"windows": 12, "frames": 10, "paths": 2}
 @pytest.mark.parametrize("with_geodesic", [{"free_energy": SHORT}], indirect=True)
 def test_files_and_interruption(with_geodesic):
     """Ctrl-C after three sweeps, then --resume, ends like a job that was not interrupted, by one process or by two."""
-    whole = free_energies(with_geodesic, **ASKED, workers=2)
+    whole = compute_free_energy(with_geodesic, **ASKED, workers=2)
     folder = with_geodesic / "free_energy"
     assert json.loads((folder / "free_energy.json").read_text()) == whole
     with (folder / "profile.csv").open(newline="") as file:
@@ -88,8 +88,8 @@ def test_files_and_interruption(with_geodesic):
     for content in (kept[:1000], b"", bytes(len(kept)), (folder / "sweep_0.npy").read_bytes()):
         (folder / "sweep_1.npy").write_bytes(content)
         with pytest.raises(OutputError, match=r"sweep_1.npy is not as it was written: remove it"):
-            free_energies(with_geodesic, **ASKED, resume=True)
+            compute_free_energy(with_geodesic, **ASKED, resume=True)
     (folder / "sweep_1.npy").write_bytes(kept)
-    assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
+    assert compute_free_energy(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
-        free_energies(with_geodesic, **(ASKED | {"frames": 20}), resume=True)
+        compute_free_energy(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

@@ -40,7 +40,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     estimate = {"value": 7.0, "error": 1.0}
     job = {"windows": estimate, "annealing": estimate, "replica_exchange": None}
     monkeypatch.setattr(
-        module, "free_energies", lambda *_, **__: job | {"evaluations": {"windows": 1000, "annealing": 10}}
+        module, "compute_free_energy", lambda *_, **__: job | {"evaluations": {"windows": 1000, "annealing": 10}}
     )
     monkeypatch.setattr(
         module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule
