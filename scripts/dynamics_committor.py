@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spacetime_tps.committor.figure import BINS
-from spacetime_tps.committor.job import committors
+from spacetime_tps.committor.job import measure_committor
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
     effort : Effort
     """
     begun = time.perf_counter()
-    results = committors(output, count=effort.frames, shots=effort.shots, band=BAND, seed=seed, overwrite=True)
+    options = {"max_frames": effort.frames, "shots": effort.shots, "band": BAND, "seed": seed}
+    results = measure_committor(output, **options, overwrite=True)
     measured = np.array([row["p_b"] for row in results["frames"] if row["p_b"] is not None])
     return {
         "seed": seed,

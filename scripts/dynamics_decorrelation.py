@@ -1,8 +1,8 @@
 """What a hundred decorrelated transition paths cost, by every kind of move, beside OpenPathSampling's.
 
 Chains from the reactive trajectories of a main-job run are made longer until as many paths as wanted share no frame
-with the path before, by ``spacetime_tps.sample_paths``. OpenPathSampling's figures, of one-way moves with uniform
-selection from the same trajectories, are those that ``check_openpathsampling.sh`` has left in the run.
+with the path before, by ``spacetime_tps.sample_path_ensemble``. OpenPathSampling's figures, of one-way moves with
+uniform selection from the same trajectories, are those that ``check_openpathsampling.sh`` has left in the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacetime_tps import sample_paths
+from spacetime_tps import sample_path_ensemble
 from spacetime_tps.path_ensemble.job import FOLDER, KINDS, SELECTIONS
 
 
@@ -48,7 +48,7 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
         while results["decorrelated_paths"] < effort.paths and moves < effort.most_moves:
             moves += effort.moves
             resume = (output / FOLDER).exists()
-            results = sample_paths(
+            results = sample_path_ensemble(
                 output, moves=moves, move=move, selection=selection, chains=effort.chains, seed=seed, resume=resume
             )
         rows.append(results)

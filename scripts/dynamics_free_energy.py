@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from dynamics_schedules import opened, started
 
-from spacetime_tps import free_energies
+from spacetime_tps import compute_free_energy
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
@@ -115,7 +115,7 @@ def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
     seed : int
     effort : Effort
     """
-    job = free_energies(output, seed=seed, overwrite=True)
+    job = compute_free_energy(output, seed=seed, overwrite=True)
     rows: list[dict[str, Any]] = []
     with opened(output, seed) as run:
         geodesic = load_geodesic(output, "low_variance")
@@ -145,12 +145,12 @@ def between_ends(
     """ΔF between the ends of a curve by windows on it, and by annealing from their ends, in kJ/mol."""
     kt = run.molecule.kt
     window_seed, path_seed = seed.spawn(2)
-    series = make_series(schedule, effort.windows).windows
+    series = make_series(schedule, effort.windows, run.settings.free_energy).windows
     with TemporaryDirectory() as folder:
         frames = sample_series(run, series, effort.frames, window_seed, name, Path(folder))
     sampled, _, _ = reduced(run, series, frames)
     solved = mbar(sampled)
-    check_overlap(solved.overlap, series.names)
+    check_overlap(solved.overlap, series.names, run.settings.free_energy.least_overlap)
     nothing = {"value": 0.0, "error": 0.0}  # that leads from the curve's ends to the states
     annealing, spent = annealing_estimate(
         run, schedule, equilibrium_ends(series, frames), nothing, effort.paths, path_seed

@@ -7,20 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spacetime_tps.calibration.job import calibrate
-    from spacetime_tps.committor.job import committors
-    from spacetime_tps.free_energy.job import free_energies
-    from spacetime_tps.path_ensemble.job import sample_paths
+    from spacetime_tps.committor.job import measure_committor
+    from spacetime_tps.export.job import export_run
+    from spacetime_tps.free_energy.job import compute_free_energy
+    from spacetime_tps.path_ensemble.job import sample_path_ensemble
     from spacetime_tps.pipeline.run import run
     from spacetime_tps.pipeline.training import train
 
-__all__ = ["__version__", "calibrate", "committors", "free_energies", "run", "sample_paths", "train"]
+__all__ = [
+    "__version__",
+    "calibrate",
+    "compute_free_energy",
+    "export_run",
+    "measure_committor",
+    "run",
+    "sample_path_ensemble",
+    "train",
+]
 __version__ = "0.1.0"
 _JOBS = {
     "calibrate": "calibration.job",
-    "committors": "committor.job",
-    "free_energies": "free_energy.job",
+    "compute_free_energy": "free_energy.job",
+    "export_run": "export.job",
+    "measure_committor": "committor.job",
     "run": "pipeline.run",
-    "sample_paths": "path_ensemble.job",
+    "sample_path_ensemble": "path_ensemble.job",
     "train": "pipeline.training",
 }
 

@@ -78,13 +78,16 @@ def assert_same_settings() -> Callable[[Path, Any], None]:
 @pytest.fixture
 def begun(tmp_path, begin_run) -> Callable[..., Path]:
     """Folder of a run, with seed 7, of a shipped system that has not done anything yet."""
-    return lambda system="alanine_dipeptide": begin_run(tmp_path, system).folder
+    return lambda system="alanine_dipeptide", **changes: begin_run(tmp_path, system, **changes).folder
 
 
 @pytest.fixture
-def with_geodesic(begun) -> Path:
-    """Folder of a run whose low-variance geodesic is the straight line between the structures at one SNR."""
-    run = Run.open(begun())
+def with_geodesic(begun, request) -> Path:
+    """Folder of a run whose low-variance geodesic is the straight line between the structures at one SNR.
+
+    Other settings are its parameter, if it has one.
+    """
+    run = Run.open(begun(**getattr(request, "param", {})))
     a, b = (run.structure(state) for state in (0, 1))
     share = np.linspace(0, 1, 65)[:, None, None]
     y = ((1 - share) * a + share * b)[:, list(run.coordinates.atoms)]
@@ -191,9 +194,13 @@ def annealed_path(molecule, heavy_atoms, interpolation, worker):
 
 
 @pytest.fixture
-def run(tmp_path, worker) -> Iterator[Run]:
-    """Of alanine dipeptide, with nothing done yet; its tasks run in this process."""
-    made = Run(tmp_path, load_settings(find_system("alanine_dipeptide")), 0)
+def run(tmp_path, worker, request) -> Iterator[Run]:
+    """Of alanine dipeptide, with nothing done yet; its tasks run in this process.
+
+    Other settings are its parameter, if it has one.
+    """
+    content = load_settings(find_system("alanine_dipeptide")).model_dump(mode="json", exclude_unset=True)
+    made = Run(tmp_path, parse_settings(merge(content, getattr(request, "param", {})), ""), 0)
     with made.working(worker(Engine.for_system(made.molecule, made.coordinates.atoms))):
         yield made
 

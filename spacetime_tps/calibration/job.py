@@ -11,7 +11,7 @@ import torch
 
 from spacetime_tps.calibration.figure import calibration_figure
 from spacetime_tps.calibration.statistics import SampledCurve, compare_moments, sampled_curve
-from spacetime_tps.calibration.windows import CHAINS, sample_windows
+from spacetime_tps.calibration.windows import sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
@@ -40,12 +40,9 @@ from spacetime_tps.statistics.blocks import halves_score, held_out_blocks
 from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import write_json, write_table
 
-MARGIN = 0.5
-"""How far beyond the log SNR of the stored geodesics the model is checked, at either end."""
-
 
 def calibrate(
-    output: str | Path,
+    run: str | Path,
     *,
     points: int = 16,
     windows: int = 24,
@@ -64,7 +61,7 @@ def calibrate(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run that has its geodesics.
     points : int
         Noised held-out frames at which moments are compared.
@@ -73,7 +70,7 @@ def calibrate(
     curve : str
         Name of a stored geodesic.
     frames : int
-        Of each of the eight trajectories at a point or in a window.
+        Of each replica at a point or in a window (``windows.replicas`` in the settings).
     seed : int, optional
         By default that of the run.
     workers : int, optional
@@ -96,27 +93,28 @@ def calibrate(
         If an input is wrong (before any long work), or a simulation fails.
     """
     check_guard()
-    output = Path(output)
     least = {"points": (points, 1), "windows": (windows, 2), "frames": (frames, 10), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
-    run = Run.open(output, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
-    stored = need_geodesic(run, curve)
-    request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": run.base_seed}
-    with working_on(run, "calibrate", request, resume, overwrite) as folder, one_thread():
+    opened = Run.open(run, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
+    stored = need_geodesic(opened, curve)
+    request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": opened.base_seed}
+    with working_on(opened, "calibrate", request, resume, overwrite) as folder, one_thread():
         if not resume:
             with begun_folder(folder, request):
                 pass
-        with run.workers(workers), run.keeping("calibrate"):
-            denoiser = laboratory_denoiser(read_denoiser(run), run.coordinates.noise_space())
-            training = read_training_set(run)
-            point_seed, curve_seed = run.seed("calibration points"), run.seed("calibration curve")
-            at_points, spent_at_points = compare_points(run, denoiser, training, points, frames, point_seed)
-            along, spent_on_curve = compare_curve(run, denoiser, training, stored, curve, windows, frames, curve_seed)
+        with opened.workers(workers), opened.keeping("calibrate"):
+            denoiser = laboratory_denoiser(read_denoiser(opened), opened.coordinates.noise_space())
+            training = read_training_set(opened)
+            point_seed, curve_seed = opened.seed("calibration points"), opened.seed("calibration curve")
+            at_points, spent_at_points = compare_points(opened, denoiser, training, points, frames, point_seed)
+            along, spent_on_curve = compare_curve(
+                opened, denoiser, training, stored, curve, windows, frames, curve_seed
+            )
             evaluations = {"points": spent_at_points, "curve": spent_on_curve}
-        results = _results(run, frames, evaluations, at_points, along)
+        results = _results(opened, frames, evaluations, at_points, along)
         _write(folder, results)
-        run.finish("calibrate", started, evaluations, after=["geodesics"])
+        opened.finish("calibrate", started, evaluations, after=["geodesics"])
     return results
 
 
@@ -129,7 +127,7 @@ def _results(
         "unit": run.coordinates.unit,
         "temperature": run.settings.samples.model_temperature,
         "seed": run.base_seed,
-        "chains": CHAINS,
+        "replicas": run.settings.windows.replicas,
         "frames": frames,
         "evaluations": evaluations,
         "points": at_points,
@@ -147,7 +145,8 @@ def compare_points(
 ) -> tuple[list[dict[str, float]], int]:
     """Moments by the model and by dynamics at noised held-out frames, and the evaluations spent.
 
-    Their log SNR go evenly from the lowest to the highest of all stored geodesics, and :data:`MARGIN` beyond.
+    Their log SNR go evenly from the lowest to the highest of all stored geodesics, and
+    ``calibration.log_snr_margin`` beyond.
     """
     pick_seed, noise_seed, dynamics_seed = seed.spawn(3)
     held_out = np.flatnonzero(held_out_blocks(training.source, run.settings.denoiser.held_out))
@@ -172,7 +171,7 @@ def compare_points(
             y[index].numpy(),
             latent[index].reshape(-1, latent.shape[-1]),
             outside[index].ravel(),
-            blocks=CHAINS,
+            blocks=run.settings.windows.replicas,
         )
         row["mean_z"] = row["mean_distance"] / row["mean_distance_error"]
         misfit, by_dynamics = (row[f"mean_square_displacement_{source}"] for source in ("model", "md"))
@@ -267,9 +266,10 @@ def _square_displacements(points: Points, latent: FloatArray, outside: FloatArra
 
 
 def _log_snr_range(run: Run, denoiser: Denoiser) -> tuple[float, float]:
+    margin = run.settings.calibration.log_snr_margin
     log_snr = np.concatenate([need_geodesic(run, name).log_snr for name in geodesic_names(run)])
     low, high = denoiser.log_snr_range
-    return max(low, float(log_snr.min()) - MARGIN), min(high, float(log_snr.max()) + MARGIN)
+    return max(low, float(log_snr.min()) - margin), min(high, float(log_snr.max()) + margin)
 
 
 def _write(folder: Path, results: dict[str, Any]) -> None:

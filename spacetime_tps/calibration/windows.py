@@ -16,13 +16,6 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.spacetime import Points
 
-CHAINS = 8
-"""Independent trajectories in each window: their spread gives the errors, slow changes of basin included."""
-
-# In alanine dipeptide at 1000 K restrained averages settle within 1–2 ps and then stay correlated for 0.05–2 ps.
-_EQUILIBRATION = 3.0  # ps
-_FRAME_INTERVAL = 0.05  # ps
-
 
 @dataclass(frozen=True)
 class Windows:
@@ -30,7 +23,7 @@ class Windows:
 
     Attributes
     ----------
-    positions : array, shape (points, CHAINS, frames, atoms, 3)
+    positions : array, shape (points, replicas, frames, atoms, 3)
         nm, in the frame of reference of the restraint: not superposed.
     evaluations : int
         Force evaluations that they took.
@@ -40,7 +33,7 @@ class Windows:
     evaluations: int
 
     def project(self, coordinates: Coordinates) -> tuple[FloatArray, FloatArray]:
-        """Latent components (points, CHAINS, frames, dimension) and the square outside (points, CHAINS, frames)."""
+        """Latent components (points, replicas, frames, dimension) and the square outside (…, frames)."""
         shape = self.positions.shape[:3]
         latent, outside = coordinates.project(self.positions.reshape(-1, *self.positions.shape[3:]))
         return latent.reshape(*shape, -1), outside.reshape(shape)
@@ -49,10 +42,10 @@ class Windows:
 def sample_windows(
     run: Run, points: Points, training: TrainingSet, frames: int, seed: np.random.SeedSequence, name: str
 ) -> Windows:
-    """Restrained dynamics at spacetime points, at the model's temperature.
+    """Restrained dynamics at spacetime points, at the model's temperature, as ``windows`` in the settings says.
 
-    Each trajectory starts from a training frame drawn with its weight in p(x|z), so that basins are populated as the
-    samples say, and not only the nearest one; it runs 3 ps before the first of its frames, which are 0.05 ps apart.
+    Each replica starts from a training frame drawn with its weight in p(x|z), so that basins are populated as the
+    samples say, and not only the nearest one.
 
     Parameters
     ----------
@@ -60,7 +53,7 @@ def sample_windows(
     points : Points
     training : TrainingSet
     frames : int
-        Of each of the ``CHAINS`` trajectories of a point.
+        Of each replica at a point.
     seed : SeedSequence
     name : str
         On the progress bar.
@@ -70,37 +63,41 @@ def sample_windows(
     DynamicsError
         If a simulation breaks down.
     """
-    coordinates, step = run.coordinates, run.molecule.time_step
-    start_seed, *seeds = seed.spawn(1 + CHAINS * len(points))
+    settings, coordinates, step = run.settings.windows, run.coordinates, run.molecule.time_step
+    start_seed, *seeds = seed.spawn(1 + settings.replicas * len(points))
     latent = coordinates.encode(training.positions)
-    starts = draw_starts(latent, training.weights, points, np.random.default_rng(start_seed))
+    starts = draw_starts(latent, training.weights, points, settings.replicas, np.random.default_rng(start_seed))
     centres, log_snr = coordinates.canonical(coordinates.decode(points.y.numpy()), points.log_snr.numpy())
     tasks = [
         RestrainedTask(
             positions=coordinates.superpose(training.positions[start : start + 1])[0],
-            centres=centres[index // CHAINS],
-            log_snr=float(log_snr[index // CHAINS]),
+            centres=centres[index // settings.replicas],
+            log_snr=float(log_snr[index // settings.replicas]),
             temperature=run.settings.samples.model_temperature,
-            equilibration_steps=round(_EQUILIBRATION / step),
-            frame_steps=max(1, round(_FRAME_INTERVAL / step)),
+            equilibration_steps=round(settings.equilibration / step),
+            frame_steps=max(1, round(settings.frame_interval / step)),
             frames=frames,
-            seed=chain_seed,
+            seed=replica_seed,
         )
-        for index, (start, chain_seed) in enumerate(zip(starts.ravel(), seeds, strict=True))
+        for index, (start, replica_seed) in enumerate(zip(starts.ravel(), seeds, strict=True))
     ]
     sampled = np.array(list(track(run.pool.map(sample_restrained, tasks), name, len(tasks))))
-    positions = sampled.reshape(len(points), CHAINS, *sampled.shape[1:])
+    positions = sampled.reshape(len(points), settings.replicas, *sampled.shape[1:])
     return Windows(positions, sum(task.evaluations for task in tasks))
 
 
-def draw_starts(samples: FloatArray, weights: FloatArray, points: Points, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Samples drawn with probability ∝ w exp(−SNR/2 |x − y|²) at each point, shape (points, CHAINS).
+def draw_starts(
+    samples: FloatArray, weights: FloatArray, points: Points, replicas: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Samples drawn with probability ∝ w exp(−SNR/2 |x − y|²) at each point, shape (points, replicas).
 
     Parameters
     ----------
     samples : array, shape (samples, dimension)
     weights : array, shape (samples,)
     points : Points
+    replicas : int
+        Samples at each point.
     rng : numpy.random.Generator
     """
     with np.errstate(divide="ignore"):
@@ -109,4 +106,4 @@ def draw_starts(samples: FloatArray, weights: FloatArray, points: Points, rng: n
         log_weights - 0.5 * snr * ((samples - y) ** 2).sum(axis=1)
         for y, snr in zip(points.y.numpy(), points.snr.numpy(), strict=True)
     )
-    return np.array([rng.choice(len(samples), CHAINS, p=softmax(exponent)) for exponent in exponents])
+    return np.array([rng.choice(len(samples), replicas, p=softmax(exponent)) for exponent in exponents])

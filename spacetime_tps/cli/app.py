@@ -1,50 +1,63 @@
-"""The command ``spacetime-tps``."""
+"""The command ``spacetime-tps``: options, settings and folders are checked before anything large is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from spacetime_tps import __version__
-from spacetime_tps.cli.tables import (
-    print_calibration,
-    print_committor,
-    print_denoising_errors,
-    print_free_energies,
-    print_path_ensemble,
-    print_summary,
-    print_surface_summary,
+from spacetime_tps.cli.messages import (
+    INTERRUPTED,
+    NO_REACTIVE,
+    REFUSED,
+    make_console,
+    refused,
+    replace_unknown_characters,
+    say,
 )
-from spacetime_tps.errors import SpacetimeError
-from spacetime_tps.interruption import Interruption, signals_interrupt
-from spacetime_tps.progress import configure_logging
-from spacetime_tps.settings.shipped import shipped_systems
+from spacetime_tps.cli.options import (
+    Band,
+    Config,
+    Curve,
+    Frames,
+    Overwrite,
+    Resume,
+    Run,
+    Seed,
+    TrustScripts,
+    Windows,
+    Workers,
+    at_least,
+    one_of,
+)
 
 app = typer.Typer(
     help="Transition paths of molecules from the spacetime geometry of diffusion models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+    epilog=f"Exit status: 0 all is well; {REFUSED} an input was refused or a stage failed; 2 the command line cannot "
+    f"be read; {NO_REACTIVE} the run has found no reactive trajectory; {INTERRUPTED} interrupted.",
 )
 
-TrustScripts = Annotated[
-    bool, typer.Option("--trust-scripts", help="Let scripts in force-field files run that are not OpenMM's.")
-]
+
+def main() -> None:
+    """Run the command."""
+    replace_unknown_characters()
+    app()
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def main(
+def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -55,28 +68,42 @@ def main(
 @app.command()
 def systems() -> None:
     """List the shipped systems."""
+    from spacetime_tps.settings.shipped import shipped_systems
+
     for name in shipped_systems():
-        typer.echo(name)
+        say(name)
 
 
 @app.command()
 def run(
-    system: Annotated[str, typer.Argument(help="A shipped system, or the path of a system.yaml.")],
-    output: Annotated[Path, typer.Option(help="Directory of the results.")],
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number; 0 by default.")] = None,
-    paths: Annotated[int | None, typer.Option(help="Number of annealed paths.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings on top of the system's.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished stage.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the directory.")] = False,
+    system: Annotated[str, typer.Argument(help="A shipped system, or the path of a system.yaml.", show_default=False)],
+    output: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    seed: Seed = None,
+    paths: Annotated[
+        int | None,
+        typer.Option(help="Number of annealed paths. By default paths.count of the settings.", callback=at_least(1)),
+    ] = None,
+    config: Config = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     trust_scripts: TrustScripts = False,
 ) -> None:
-    """Find how one metastable state becomes the other: samples, denoiser, geodesics, paths, reactive trajectories."""
-    configure_logging()
-    from spacetime_tps.pipeline.run import run as run_pipeline
+    """Find how one metastable state becomes the other.
 
-    console = Console()
-    with _errors_told(console, f"interrupted; finished stages are kept, go on with --resume (in {output})"):
+    The stages are samples, denoiser, geodesics, annealed paths, and unbiased reactive trajectories.
+    """
+    with refused(f"interrupted; finished stages are kept, go on with --resume (in {output})"):
+        from spacetime_tps.runs.beginning import check_output
+        from spacetime_tps.settings.files import load_settings
+        from spacetime_tps.settings.run import RunSettings
+        from spacetime_tps.settings.shipped import find_system
+
+        settings = load_settings(find_system(system), config)
+        check_output(output, resume, overwrite)
+        _start_logging()
+        from spacetime_tps.pipeline.run import run as run_pipeline
+
         summary = run_pipeline(
             system,
             output,
@@ -88,61 +115,34 @@ def run(
             overwrite=overwrite,
             trust_scripts=trust_scripts,
         )
-    (print_surface_summary if summary.get("kind") == "surface" else print_summary)(console, summary)
-    console.print(f"results in {output}", soft_wrap=True)
+    from spacetime_tps.cli.tables import print_summary, print_surface_summary
 
+    shown = print_summary if isinstance(settings, RunSettings) else print_surface_summary
+    shown(make_console(), summary)
+    say(f"results in {output}")
+    if isinstance(settings, RunSettings) and settings.shooting.reactive and not summary["reactive"]["reactive"]:
+        from spacetime_tps.cli.advice import advise
 
-@app.command()
-def calibrate(
-    run: Annotated[Path, typer.Argument(help="Directory of a run that has its geodesics.")],
-    points: Annotated[int, typer.Option(help="Noised held-out frames at which moments are compared.")] = 16,
-    windows: Annotated[int, typer.Option(help="Restrained windows on the curve.")] = 24,
-    curve: Annotated[str, typer.Option(help="Name of the geodesic.")] = "low_variance",
-    frames: Annotated[int, typer.Option(help="Frames of each of the eight trajectories in a window.")] = 100,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier calibration.")] = False,
-    trust_scripts: TrustScripts = False,
-) -> None:
-    """Check a run's model against restrained dynamics: its moments, and the length of a geodesic."""
-    configure_logging()
-    from spacetime_tps.calibration.job import calibrate as run_calibration
-
-    console = Console()
-    with _errors_told(console, "interrupted; nothing was written"):
-        results = run_calibration(
-            run,
-            points=points,
-            windows=windows,
-            curve=curve,
-            frames=frames,
-            seed=seed,
-            workers=workers,
-            overwrite=overwrite,
-            trust_scripts=trust_scripts,
-        )
-    print_calibration(console, results)
-    console.print(f"results in {run / 'calibration'}", soft_wrap=True)
+        say(advise(summary))
+        raise typer.Exit(NO_REACTIVE)
 
 
 @app.command()
 def train(
-    run: Annotated[Path, typer.Argument(help="Directory of a run that has its samples.")],
-    config: Annotated[Path | None, typer.Option(help="YAML file whose denoiser section says how to train.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier denoiser.")] = False,
+    run: Run,
+    config: Config = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     trust_scripts: TrustScripts = False,
 ) -> None:
     """Train the neural denoiser on the samples of a run."""
-    configure_logging()
-    from spacetime_tps.pipeline.training import train as run_training
-    from spacetime_tps.runs.layout import POTENTIAL
+    with refused(f"interrupted; go on with --resume (in {run})"):
+        _check_run(run, resume, overwrite)
+        from spacetime_tps.pipeline.training import train as train_denoiser
 
-    console = Console()
-    with _errors_told(console, f"interrupted; go on with --resume (in {run})"):
-        results = run_training(
+        results = train_denoiser(
             run,
             config=config,
             seed=seed,
@@ -151,33 +151,99 @@ def train(
             overwrite=overwrite,
             trust_scripts=trust_scripts,
         )
-    print_denoising_errors(console, results)
-    console.print(f"{results['training']['message']}; the denoiser is in {run / POTENTIAL}", soft_wrap=True)
+    from spacetime_tps.cli.tables import print_denoising_errors
+    from spacetime_tps.runs.layout import POTENTIAL
+
+    print_denoising_errors(make_console(), results)
+    say(f"{results['training']['message']}; the denoiser is in {run / POTENTIAL}")
 
 
-@app.command("sample-paths")
-def sample_paths(
-    run: Annotated[Path, typer.Argument(help="Directory of a run that has its reactive trajectories.")],
-    moves: Annotated[int, typer.Option(help="Moves of each chain, those done before included.")] = 100,
-    move: Annotated[str, typer.Option(help="two_way or one_way.")] = "two_way",
-    selection: Annotated[str, typer.Option(help="Of shooting points: committor or uniform.")] = "committor",
-    chains: Annotated[int, typer.Option(help="Each from another reactive trajectory.")] = 8,
-    keep_every: Annotated[int, typer.Option(help="Moves between stored paths.")] = 10,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with interrupted chains, or make finished ones longer.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier ensemble.")] = False,
+@app.command()
+def calibrate(
+    run: Run,
+    points: Annotated[
+        int, typer.Option(help="Number of noised held-out frames at which moments are compared.", callback=at_least(1))
+    ] = 16,
+    windows: Windows = 24,
+    curve: Curve = "low_variance",
+    frames: Frames = 100,
+    seed: Seed = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     trust_scripts: TrustScripts = False,
 ) -> None:
-    """Transition path sampling: the ensemble of paths, from the run's reactive trajectories."""
-    configure_logging()
-    from spacetime_tps.path_ensemble.job import sample_paths as run_sampling
+    """Check the model of a run against restrained dynamics.
 
-    console = Console()
-    with _errors_told(console, f"interrupted; finished moves are kept, go on with --resume (in {run})"):
-        results = run_sampling(
+    Moments are compared at noised frames, and lengths along a geodesic.
+    """
+    with refused(f"interrupted; finished windows are kept, go on with --resume (in {run})"):
+        _check_run(run, resume, overwrite)
+        from spacetime_tps.calibration.job import calibrate as calibrate_run
+
+        results = calibrate_run(
+            run,
+            points=points,
+            windows=windows,
+            curve=curve,
+            frames=frames,
+            seed=seed,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+            trust_scripts=trust_scripts,
+        )
+    from spacetime_tps.cli.tables import print_calibration
+    from spacetime_tps.runs.layout import CALIBRATION
+
+    print_calibration(make_console(), results)
+    say(f"results in {run / CALIBRATION}")
+
+
+@app.command()
+def path_ensemble(
+    run: Run,
+    moves: Annotated[
+        int,
+        typer.Option(
+            help="Number of moves of each chain, with those made before: more with --resume makes chains longer.",
+            callback=at_least(1),
+        ),
+    ] = 100,
+    move: Annotated[
+        str,
+        typer.Option(
+            help="two_way: new velocities, then past and future anew; one_way: one of past and future anew.",
+            callback=one_of("one_way", "two_way"),
+        ),
+    ] = "two_way",
+    selection: Annotated[
+        str,
+        typer.Option(
+            help="How shooting points are drawn: committor (near p_B = 0.5 more often) or uniform.",
+            callback=one_of("uniform", "committor"),
+        ),
+    ] = "committor",
+    chains: Annotated[
+        int,
+        typer.Option(help="Number of Markov chains, each from another reactive trajectory.", callback=at_least(1)),
+    ] = 8,
+    keep_every: Annotated[int, typer.Option(help="Moves between two stored paths.", callback=at_least(1))] = 10,
+    seed: Seed = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    trust_scripts: TrustScripts = False,
+) -> None:
+    """Sample the ensemble of transition paths of a run.
+
+    This is transition path sampling; it begins with the reactive trajectories of the run.
+    """
+    with refused(f"interrupted; finished moves are kept, go on with --resume (in {run})"):
+        _check_run(run, resume, overwrite)
+        from spacetime_tps.path_ensemble.job import sample_path_ensemble
+
+        results = sample_path_ensemble(
             run,
             moves=moves,
             move=move,
@@ -190,30 +256,37 @@ def sample_paths(
             overwrite=overwrite,
             trust_scripts=trust_scripts,
         )
-    print_path_ensemble(console, results)
-    console.print(f"results in {run / 'path_ensemble'}", soft_wrap=True)
+    from spacetime_tps.cli.tables import print_path_ensemble
+    from spacetime_tps.runs.layout import PATH_ENSEMBLE
+
+    print_path_ensemble(make_console(), results)
+    say(f"results in {run / PATH_ENSEMBLE}")
 
 
-@app.command("free-energy")
+@app.command()
 def free_energy(
-    run: Annotated[Path, typer.Argument(help="Directory of a run that has its geodesics.")],
-    curve: Annotated[str, typer.Option(help="Name of the geodesic.")] = "low_variance",
-    windows: Annotated[int, typer.Option(help="Restrained windows on the curve.")] = 48,
-    frames: Annotated[int, typer.Option(help="Frames of each of the eight sweeps in a window.")] = 200,
-    paths: Annotated[int, typer.Option(help="Annealed paths along the curve, each way.")] = 32,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier free energies.")] = False,
+    run: Run,
+    curve: Curve = "low_variance",
+    windows: Windows = 48,
+    frames: Frames = 200,
+    paths: Annotated[
+        int, typer.Option(help="Number of annealed paths along the geodesic, each way.", callback=at_least(2))
+    ] = 32,
+    seed: Seed = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     trust_scripts: TrustScripts = False,
 ) -> None:
-    """Free energy of B over A by windows along a geodesic (MBAR), and by annealing there and back (BAR)."""
-    configure_logging()
-    from spacetime_tps.free_energy.job import free_energies
+    """Compute the free energy of state B relative to A.
 
-    console = Console()
-    with _errors_told(console, f"interrupted; finished sweeps are kept, go on with --resume (in {run})"):
-        results = free_energies(
+    It is done by windows along a geodesic (MBAR), and by annealing there and back (BAR).
+    """
+    with refused(f"interrupted; finished sweeps are kept, go on with --resume (in {run})"):
+        _check_run(run, resume, overwrite)
+        from spacetime_tps.free_energy.job import compute_free_energy
+
+        results = compute_free_energy(
             run,
             curve=curve,
             windows=windows,
@@ -225,42 +298,50 @@ def free_energy(
             overwrite=overwrite,
             trust_scripts=trust_scripts,
         )
-    print_free_energies(console, results)
-    console.print(f"results in {run / 'free_energy'}", soft_wrap=True)
+    from spacetime_tps.cli.tables import print_free_energies
+    from spacetime_tps.runs.layout import FREE_ENERGY
+
+    print_free_energies(make_console(), results)
+    say(f"results in {run / FREE_ENERGY}")
 
 
 @app.command()
 def committor(
-    run: Annotated[Path, typer.Argument(help="Directory of a run that has its reactive trajectories.")],
-    frames: Annotated[
+    run: Run,
+    source: Annotated[
         str,
         typer.Option(
-            help="model: frames of reactive trajectories that the run's committor model puts within the band; "
-            "reactive: any of their frames between the states; or a trajectory file of yours."
+            help="Where frames come from. model: frames of reactive trajectories that the run's committor model puts "
+            "within the band; reactive: all their frames between the states; or the path of a trajectory file."
         ),
     ] = "model",
-    shots: Annotated[int, typer.Option(help="Of each frame.")] = 50,
-    count: Annotated[
-        int | None, typer.Option(help="Frames at most; by default 40 of the run's own, and all of a file.")
+    shots: Annotated[int, typer.Option(help="Number of shots from each frame.", callback=at_least(1))] = 50,
+    max_frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest number of frames. By default 40 of the run's own, and all of a file.", callback=at_least(1)
+        ),
     ] = None,
-    band: Annotated[tuple[float, float], typer.Option(help="p_B of the transition state ensemble.")] = (0.4, 0.6),
-    seed: Annotated[int | None, typer.Option(help="Seed of every random number; by default that of the run.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; by default one a core.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted one.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier one.")] = False,
+    band: Band = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     trust_scripts: TrustScripts = False,
 ) -> None:
-    """Committor of frames by unbiased shots, and the transition state ensemble."""
-    configure_logging()
-    from spacetime_tps.committor.job import committors
+    """Measure the committor of frames by unbiased shots.
 
-    console = Console()
-    with _errors_told(console, f"interrupted; finished shots are kept, go on with --resume (in {run})"):
-        results = committors(
+    Frames whose p_B is within the band are kept as transition states.
+    """
+    with refused(f"interrupted; finished shots are kept, go on with --resume (in {run})"):
+        _check_run(run, resume, overwrite)
+        from spacetime_tps.committor.job import measure_committor
+
+        results = measure_committor(
             run,
-            frames=frames,
+            source=source,
             shots=shots,
-            count=count,
+            max_frames=max_frames,
             band=band,
             seed=seed,
             workers=workers,
@@ -268,14 +349,24 @@ def committor(
             overwrite=overwrite,
             trust_scripts=trust_scripts,
         )
-    print_committor(console, results)
-    console.print(f"results in {run / 'committor'}", soft_wrap=True)
+    from spacetime_tps.cli.tables import print_committor
+    from spacetime_tps.runs.layout import COMMITTOR
+
+    print_committor(make_console(), results)
+    say(f"results in {run / COMMITTOR}")
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Directory of a run.")],
-    to: Annotated[str, typer.Option(help="openpathsampling, plumed, gromacs (TRR), xtc, dcd or pdb.")],
+    run: Run,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="openpathsampling, plumed, gromacs (TRR), xtc, dcd or pdb.",
+            show_default=False,
+            callback=one_of("openpathsampling", "plumed", "gromacs", "xtc", "dcd", "pdb"),
+        ),
+    ],
     what: Annotated[
         str | None,
         typer.Option(
@@ -283,33 +374,46 @@ def export(
             "also the name of a geodesic, by default low_variance."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Directory to write; by default export/TO in the run.")] = None,
-    frames: Annotated[int, typer.Option(help="Reference frames for plumed.")] = 10,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder to write to. By default export/TO in the run.")] = None,
+    reference_frames: Annotated[
+        int, typer.Option(help="Number of frames of the reference path for plumed.", callback=at_least(2))
+    ] = 10,
+    overwrite: Overwrite = False,
     trust_scripts: TrustScripts = False,
 ) -> None:
-    """Hand trajectories, or the path, to another tool."""
-    configure_logging()
-    from spacetime_tps.export.job import export as run_export
+    """Write trajectories, or the path, for another tool."""
+    with refused("interrupted; nothing was written"):
+        _check_run(run, False, overwrite)
+        from spacetime_tps.export.job import export_run
 
-    console = Console()
-    with _errors_told(console, "interrupted; nothing was written"):
-        report = run_export(
-            run, to, what=what, folder=output, frames=frames, overwrite=overwrite, trust_scripts=trust_scripts
+        report = export_run(
+            run,
+            to,
+            what=what,
+            output=output,
+            reference_frames=reference_frames,
+            overwrite=overwrite,
+            trust_scripts=trust_scripts,
         )
-    console.print(f"{report['what']} for {to} in {report['folder']}: {report['note']}", soft_wrap=True)
+    say(f"{report['what']} for {to} in {report['folder']}: {report['note']}")
 
 
-@contextmanager
-def _errors_told(console: Console, interrupted: str) -> Iterator[None]:
-    """End the command with a message, not a traceback, if an input or a stage fails or a signal asks it to end."""
-    try:
-        with signals_interrupt():
-            yield
-    except SpacetimeError as error:
-        console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)
-        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        console.print(interrupted)
-        raise typer.Exit(error.exit_status if isinstance(error, Interruption) else 130) from error
+def _check_run(run: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse the folder of a run whose settings cannot be read, and options that exclude each other; start to log.
+
+    Raises
+    ------
+    SpacetimeError
+    """
+    from spacetime_tps.runs.requests import check_exclusive
+    from spacetime_tps.settings.files import open_run
+
+    check_exclusive(resume, overwrite)
+    open_run(run)
+    _start_logging()
+
+
+def _start_logging() -> None:
+    from spacetime_tps.progress import configure_logging
+
+    configure_logging()

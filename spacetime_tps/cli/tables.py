@@ -87,7 +87,14 @@ def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
 
 def print_committor(console: Console, results: dict[str, Any]) -> None:
     """p_B of every frame, and how the frames are spread."""
-    columns = ("frame", "of", "p_B by the model", "by shots", "95 % interval", "A / B / undecided")
+    columns = (
+        "frame",
+        "of",
+        "p_B by the model",
+        "by shots",
+        f"{100 * results['asked']['confidence']:g} % interval",
+        "A / B / undecided",
+    )
     table = Table(*columns, title="committor")
     for row in results["frames"]:
         predicted, p_b = ("–" if row[key] is None else f"{row[key]:.2f}" for key in ("predicted", "p_b"))

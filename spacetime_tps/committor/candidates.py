@@ -53,7 +53,7 @@ def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) 
     TrajectoryError
         If no frame is left, or a file is not a trajectory of this molecule.
     """
-    what, molecule = asked["frames"], run.molecule
+    what, molecule = asked["source"], run.molecule
     if what in OWN:
         found = _reactive_frames(run)
         if what == "model":
@@ -63,7 +63,7 @@ def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) 
             if not inside.any():
                 raise TrajectoryError(
                     f"the committor model of {run.folder} puts none of {len(p)} frames between {low:g} and {high:g} "
-                    f"(it says {p.min():.2f} to {p.max():.2f}); take a wider --band, or --frames reactive"
+                    f"(it says {p.min():.2f} to {p.max():.2f}); take a wider --band, or --source reactive"
                 )
             found = found[inside]
     else:
@@ -77,7 +77,7 @@ def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) 
                 f"{path}: every frame is in {molecule.states[0].name} or in {molecule.states[1].name}: there is "
                 "nothing to shoot from; give frames between the states"
             )
-    count = asked["count"]
+    count = asked["max_frames"]
     if count is not None and count < len(found.index):
         found = found[np.sort(rng.choice(len(found.index), count, replace=False))]
     return found
@@ -100,7 +100,7 @@ def _reactive_frames(run: Run) -> ChosenFrames:
     if not sum(len(part.index) for part in parts):
         raise OutputError(
             f"{run.folder} has no reactive trajectories; go on with it by 'spacetime-tps run … --resume', or give "
-            "--frames a file"
+            "--source a file"
         )
     columns = ([getattr(part, name) for part in parts] for name in ("positions", "source", "index"))
     return ChosenFrames(*map(np.concatenate, columns))

@@ -20,33 +20,33 @@ from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, Pool, WorkerPool
-from spacetime_tps.errors import ConfigError, OutputError
+from spacetime_tps.errors import OutputError
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.runs.requests import begun_folder, check_options, working_on
+from spacetime_tps.runs.requests import begun_folder, check_band, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
-from spacetime_tps.statistics.intervals import CONFIDENCE, wilson_interval
+from spacetime_tps.statistics.intervals import wilson_interval
 from spacetime_tps.writing import remove, write_json, write_table
 
 JOURNAL = "shots.jsonl"
 FRAMES = "frames.json"
-COUNT = 40
+MAX_FRAMES = 40
 """Frames that are taken of the run's own trajectories if not told."""
 
 _SHOT_COLUMNS = ("frame", "shot", "outcome", "time_ps", "evaluations", "failure")
 
 
-def committors(
-    output: str | Path,
+def measure_committor(
+    run: str | Path,
     *,
-    frames: str | Path = "model",
+    source: str | Path = "model",
     shots: int = 50,
-    count: int | None = None,
-    band: tuple[float, float] = (0.4, 0.6),
+    max_frames: int | None = None,
+    band: tuple[float, float] | None = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -61,17 +61,17 @@ def committors(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run of a molecule.
-    frames : str or Path
-        ``"model"``: frames of the run's reactive trajectories that its committor model puts within the band;
-        ``"reactive"``: any of their frames between the states; else a trajectory file of yours.
+    source : str or Path
+        Where the frames come from. ``"model"``: frames of the run's reactive trajectories that its committor
+        model puts within the band; ``"reactive"``: any of their frames between the states; else a trajectory file.
     shots : int
         Of each frame.
-    count : int, optional
-        Frames at most, drawn at random; by default :data:`COUNT` of the run's own, and all of a file.
-    band : tuple of float
-        Lowest and highest p_B of the transition state ensemble.
+    max_frames : int, optional
+        Frames at most, drawn at random; by default :data:`MAX_FRAMES` of the run's own, and all of a file.
+    band : tuple of float, optional
+        Lowest and highest p_B of the transition state ensemble, in place of ``committor.band`` of the settings.
     seed : int, optional
         By default that of the run.
     workers : int, optional
@@ -94,32 +94,31 @@ def committors(
         If an input is wrong (before any shot).
     """
     check_guard()
-    output = Path(output)
-    check_options({"shots": (shots, 1), "count": (count, 1), "workers": (workers, 1), "seed": (seed, 0)})
-    if not 0 <= band[0] < band[1] <= 1:
-        raise ConfigError(f"--band must rise within 0 and 1, not {band[0]:g} {band[1]:g}")
+    check_options({"shots": (shots, 1), "max-frames": (max_frames, 1), "workers": (workers, 1), "seed": (seed, 0)})
+    check_band(band)
     started = time.perf_counter()
-    own = str(frames) in OWN
-    run = Run.open(output, *(["reactive"] if own else []), seed=seed, trust_scripts=trust_scripts)
+    own = str(source) in OWN
+    opened = Run.open(run, *(["reactive"] if own else []), seed=seed, trust_scripts=trust_scripts)
     request: dict[str, Any] = {
-        "frames": str(frames) if own else str(Path(frames).resolve()),
+        "source": str(source) if own else str(Path(source).resolve()),
         "shots": shots,
-        "count": COUNT if own and count is None else count,
-        "band": list(band),
-        "seed": run.base_seed,
+        "max_frames": MAX_FRAMES if own and max_frames is None else max_frames,
+        "band": list(opened.settings.committor.band if band is None else band),
+        "confidence": opened.settings.committor.confidence,
+        "seed": opened.base_seed,
     }
-    with working_on(run, "committor", request, resume, overwrite) as folder:
-        chosen = _load_frames(run) if resume else _begin(run, request)
-        states = state_indices(run.molecule.states, chosen.positions)
-        tasks = _tasks(run, chosen, states, shots)
-        with WorkerPool(Engine.for_system(run.molecule, ()), workers) as pool:
+    with working_on(opened, "committor", request, resume, overwrite) as folder:
+        chosen = _load_frames(opened) if resume else _begin(opened, request)
+        states = state_indices(opened.molecule.states, chosen.positions)
+        tasks = _tasks(opened, chosen, states, shots)
+        with WorkerPool(Engine.for_system(opened.molecule, ()), workers) as pool:
             done = _shoot(folder / JOURNAL, pool, tasks)
-        rows = _frame_rows(run, chosen, states, done)
-        test = _test(rows, run.seed("committor histogram"))
-        results = _results(run.molecule, request, rows, done, test)
-        _tell(run.molecule, results, done)
-        _write(folder, run.molecule, chosen, results, done, test)
-        run.finish("committor", started, {"shooting": results["evaluations"]}, after=[BEGINNING])
+        rows = _frame_rows(opened, chosen, states, done)
+        test = _test(rows, opened.seed("committor histogram"))
+        results = _results(opened.molecule, request, rows, done, test)
+        _tell(opened.molecule, results, done)
+        _write(folder, opened.molecule, chosen, results, done, test)
+        opened.finish("committor", started, {"shooting": results["evaluations"]}, after=[BEGINNING])
     return results
 
 
@@ -205,17 +204,20 @@ def _frame_rows(
     return [
         {"frame": frame, "source": str(chosen.source[frame]), "index": int(chosen.index[frame])}
         | {"predicted": float(predicted[frame]) if np.isfinite(predicted[frame]) else None}
-        | _of_frame(run.molecule, int(states[frame]), of_frame)
+        | _of_frame(run.molecule, int(states[frame]), of_frame, run.settings.committor.confidence)
         for frame, of_frame in by_frame.items()
     ]
 
 
-def _of_frame(molecule: MolecularSystem, state: int, shots: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _of_frame(
+    molecule: MolecularSystem, state: int, shots: Sequence[Mapping[str, str]], confidence: float
+) -> dict[str, Any]:
     """Counts, p_B among decided shots, and its interval, for which any other shot may have gone either way."""
     outcomes = [shot["outcome"] for shot in shots]
     a, b = outcomes.count("A"), outcomes.count("B")
     p_b = b / (a + b) if a + b else None
-    low, high = float(wilson_interval(b, len(shots))[0]), float(wilson_interval(len(shots) - a, len(shots))[1])
+    low = float(wilson_interval(b, len(shots), confidence)[0])
+    high = float(wilson_interval(len(shots) - a, len(shots), confidence)[1])
     if state >= 0:
         p_b = low = high = float(state)
     times = [float(shot["time_ps"]) for shot in shots if shot["outcome"] in ("A", "B")]
@@ -260,7 +262,7 @@ def _results(
         "system": molecule.name,
         "temperature": molecule.temperature,
         "asked": dict(asked),
-        "interval": f"Wilson, {100 * CONFIDENCE:g} %",
+        "interval": f"Wilson, {100 * asked['confidence']:g} %",
         "evaluations": sum(int(shot["evaluations"]) for shot in shots),
         "outcomes": {outcome: outcomes.count(outcome) for outcome in ("A", "B", "none", "failed")},
         "in_a_state": sum(row["state"] is not None for row in rows),

@@ -38,13 +38,13 @@ REFERENCE_FRAMES = 10
 REPORT = "export.json"
 
 
-def export(
-    output: str | Path,
+def export_run(
+    run: str | Path,
     to: str,
     *,
     what: str | None = None,
-    folder: str | Path | None = None,
-    frames: int = REFERENCE_FRAMES,
+    output: str | Path | None = None,
+    reference_frames: int = REFERENCE_FRAMES,
     overwrite: bool = False,
     trust_scripts: bool = False,
 ) -> dict[str, Any]:
@@ -52,16 +52,16 @@ def export(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run of a molecule.
     to : str
         One of :data:`TOOLS`.
     what : str, optional
         One of :data:`SOURCES`, by default ``"reactive"``; for ``plumed`` also the name of a stored geodesic, whose mean
         is the reference: by default ``"low_variance"``, or ``"reactive"`` where latent coordinates are torsions.
-    folder : str or Path, optional
+    output : str or Path, optional
         Where to, by default ``export/TO`` in the run.
-    frames : int
+    reference_frames : int
         Of the reference for ``plumed``.
     overwrite : bool
         Replace what is there.
@@ -79,26 +79,25 @@ def export(
     SpacetimeError
         If there is nothing to export, or it is not what the tool needs; then nothing is written.
     """
-    output = Path(output)
     if to not in TOOLS:
         raise ConfigError(f"--to: unknown tool or format {to!r}; there are {', '.join(TOOLS)}")
-    run = Run.open(output, trust_scripts=trust_scripts)
-    target = Path(folder) if folder is not None else output / layout.EXPORT / to
+    opened = Run.open(run, trust_scripts=trust_scripts)
+    target = Path(output) if output is not None else opened.path(layout.EXPORT) / to
     if target.exists() and not overwrite:
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
     if target.exists() and not (target / REPORT).is_file():
         raise OutputError(f"{target} holds something else than an earlier export; choose another --output")
-    molecule = run.molecule
+    molecule = opened.molecule
     partial = target.with_name(f"partial-{target.name}")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     try:
         if to == "plumed":
-            made = _to_plumed(partial, run, what, frames)
+            made = _to_plumed(partial, opened, what, reference_frames)
         else:
-            made = _to_trajectories(partial, run, what or "reactive", to)
-        report = {"to": to, "system": molecule.name, "run": str(output.resolve())} | made
+            made = _to_trajectories(partial, opened, what or "reactive", to)
+        report = {"to": to, "system": molecule.name, "run": str(opened.folder.resolve())} | made
         write_json(partial / REPORT, report)
         if target.exists():
             shutil.rmtree(target)
@@ -161,7 +160,9 @@ def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[st
     apart = f"{spacing.mean():.3f} Å apart in RMSD ({spacing.min():.3f} to {spacing.max():.3f})"
     if not reference.even:
         log.warning(
-            "%s: neighbours are %s, which is uneven; take fewer --frames, or the mean of a geodesic", source, apart
+            "%s: neighbours are %s, which is uneven; take fewer --reference-frames, or the mean of a geodesic",
+            source,
+            apart,
         )
     write_plumed(folder, molecule.topology, reference, molecule.periodic, source)
     write_topology_pdb(

@@ -17,8 +17,6 @@ from spacetime_tps.statistics.mbar import FreeEnergies, Sampled, resample_replic
 
 OUTSIDE = 1e5
 """Reduced energy of what is outside a state: its Boltzmann factor is zero in floating point."""
-LEAST_OVERLAP = 1e-3
-"""Of neighbouring ensembles in MBAR's overlap matrix: below, the free energy between them is not known."""
 
 
 def profile(log_weights: FloatArray, cells: np.ndarray, count: int) -> FloatArray:
@@ -28,20 +26,20 @@ def profile(log_weights: FloatArray, cells: np.ndarray, count: int) -> FloatArra
         return np.asarray(np.log(populations.max()) - np.log(populations))
 
 
-def check_overlap(overlap: FloatArray, names: Sequence[str]) -> None:
+def check_overlap(overlap: FloatArray, names: Sequence[str], least: float) -> None:
     """Refuse a series that falls apart.
 
     Raises
     ------
     DynamicsError
-        If two neighbours have less than :data:`LEAST_OVERLAP`; the message names them.
+        If two neighbours overlap less than ``least`` in MBAR's matrix; the message names them.
     """
     neighbours = np.diagonal(overlap, 1)
     worst = int(np.argmin(neighbours))
-    if neighbours[worst] < LEAST_OVERLAP:
+    if neighbours[worst] < least:
         raise DynamicsError(
             f"free energy: {names[worst]} and {names[worst + 1]} do not overlap ({neighbours[worst]:.1e} in MBAR's "
-            f"matrix, at least {LEAST_OVERLAP:g} is needed; {int((neighbours < LEAST_OVERLAP).sum())} of "
+            f"matrix, at least {least:g} is needed; {int((neighbours < least).sum())} of "
             f"{len(neighbours)} pairs): take more --windows or more --frames"
         )
 

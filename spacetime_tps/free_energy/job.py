@@ -11,7 +11,6 @@ import numpy as np
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.free_energy.figure import free_energy_figure
 from spacetime_tps.free_energy.windows import (
-    CHAINS,
     annealing_estimate,
     equilibrium_ends,
     make_series,
@@ -29,8 +28,8 @@ from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import replacing, write_json, write_table
 
 
-def free_energies(
-    output: str | Path,
+def compute_free_energy(
+    run: str | Path,
     *,
     curve: str = "low_variance",
     windows: int = 48,
@@ -50,14 +49,14 @@ def free_energies(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run that has its geodesics.
     curve : str
         Name of a stored geodesic.
     windows : int
         On the curve; those that lead from its ends to the free states come on top.
     frames : int
-        Of each of the eight chains in a window, 0.03 ps apart on the curve and 1 ps in the free states.
+        Of each sweep in a window; ``free_energy`` in the settings says how far apart they are.
     paths : int
         Annealed along the curve, as many there and as many back.
     seed : int, optional
@@ -83,29 +82,30 @@ def free_energies(
         If an input is wrong (before any long work), a simulation fails, or neighbouring windows do not overlap.
     """
     check_guard()
-    output = Path(output)
     least = {"windows": (windows, 2), "frames": (frames, 10), "paths": (paths, 2), "workers": (workers, 1)}
     check_options(least | {"seed": (seed, 0)})
     started = time.perf_counter()
-    run = Run.open(output, "samples", "geodesics", seed=seed, trust_scripts=trust_scripts)
-    geodesic = need_geodesic(run, curve)
-    request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": run.base_seed}
-    with working_on(run, "free-energy", request, resume, overwrite) as folder, one_thread():
+    opened = Run.open(run, "samples", "geodesics", seed=seed, trust_scripts=trust_scripts)
+    geodesic = need_geodesic(opened, curve)
+    request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": opened.base_seed}
+    with working_on(opened, "free-energy", request, resume, overwrite) as folder, one_thread():
         if not resume:
             with begun_folder(folder, request):
                 pass
-        with run.workers(workers):
-            schedule = stiffened(run, geodesic.schedule)
-            series = make_series(schedule, windows)
-            sampled = sample_series(run, series, frames, run.seed("windows"), f"windows, {curve}", folder)
-            by_windows, ends, overlap = window_estimate(run, series, sampled, run.seed("windows bootstrap"))
+        with opened.workers(workers):
+            schedule = stiffened(opened, geodesic.schedule)
+            series = make_series(schedule, windows, opened.settings.free_energy)
+            sampled = sample_series(opened, series, frames, opened.seed("windows"), f"windows, {curve}", folder)
+            by_windows, ends, overlap = window_estimate(opened, series, sampled, opened.seed("windows bootstrap"))
             starts = equilibrium_ends(series, sampled)
-            with run.keeping("free-energy"):
-                by_annealing, spent = annealing_estimate(run, schedule, starts, ends, paths, run.seed("annealing"))
+            with opened.keeping("free-energy"):
+                by_annealing, spent = annealing_estimate(
+                    opened, schedule, starts, ends, paths, opened.seed("annealing")
+                )
         evaluations = {"windows": sampled.evaluations, "annealing": spent}
-        results = _results(run, request, evaluations, by_windows, by_annealing)
+        results = _results(opened, request, evaluations, by_windows, by_annealing)
         _write(folder, results, overlap)
-        run.finish("free-energy", started, evaluations, after=["samples", "geodesics"])
+        opened.finish("free-energy", started, evaluations, after=["samples", "geodesics"])
     return results
 
 
@@ -123,7 +123,7 @@ def _results(
         "temperature": molecule.temperature,
         "curve": request["curve"],
         "seed": request["seed"],
-        "chains": CHAINS,
+        "sweeps": run.settings.free_energy.sweeps,
         "frames": request["frames"],
         "evaluations": evaluations,
         "windows": by_windows,

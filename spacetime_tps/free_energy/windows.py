@@ -29,25 +29,12 @@ from spacetime_tps.runs.layout import REPLICAS
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.settings.run import ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.windows import FreeEnergySettings
 from spacetime_tps.statistics.blocks import BLOCKS, block_numbers
 from spacetime_tps.statistics.correlation import uncorrelated
 from spacetime_tps.statistics.mbar import Sampled, bar, ladder_weights, mbar
 
 JOURNAL = "sweeps.jsonl"
-CHAINS = 8
-"""Of windows: the even ones go from A to B, the odd ones back."""
-
-_FRAME_INTERVAL = 0.03  # ps, on the curve
-_WEAK_FRAME_INTERVAL = 0.1  # ps, under the weakest restraints
-_FREE_FRAME_INTERVAL = 1.0  # ps, of the free states, which have slow basins of their own
-_EQUILIBRATION = 30  # frame intervals
-_FRICTION = 10.0  # 1/ps, in the median window of a curve
-_RAMP = 0.8
-"""Steps of log SNR between a curve's end and the free state."""
-_SELECTIVE = 25.0
-"""kT by which the weakest restraint to one end disfavours the other end's structure: windows stay in their state."""
-_INDEPENDENT = 20
-"""Frames of a free state: with fewer its own basins are hardly known, and chains that never met them hide the error."""
 _DRAWS = 200
 
 
@@ -96,18 +83,18 @@ def stiffened(run: Run, schedule: RestraintSchedule) -> RestraintSchedule:
     return replace(schedule, log_snr=schedule.log_snr + np.log(max(1.0, ratio)))
 
 
-def make_series(schedule: RestraintSchedule, windows: int) -> Series:
+def make_series(schedule: RestraintSchedule, windows: int, settings: FreeEnergySettings) -> Series:
     """Windows at equal steps of a schedule's time, and ramps from its ends to the free states.
 
     The weakest restraint of a ramp still keeps the molecule at its end: windows below would have to be in both states.
     """
     progress = np.linspace(0, 1, windows)
     points = [schedule.at(float(at)) for at in progress]
-    weakest = np.log(2 * _SELECTIVE / ((schedule.centres[0] - schedule.centres[-1]) ** 2).sum())
+    weakest = np.log(2 * settings.selectivity / ((schedule.centres[0] - schedule.centres[-1]) ** 2).sum())
     ramps = []
     for _, end in (points[0], points[-1]):
-        steps = max(1, int(np.ceil((end - weakest) / _RAMP)))
-        ramps.append(np.linspace(min(weakest, end - _RAMP), end, steps + 1)[:-1])
+        steps = max(1, int(np.ceil((end - weakest) / settings.ramp)))
+        ramps.append(np.linspace(min(weakest, end - settings.ramp), end, steps + 1)[:-1])
     before, after = ramps[0], ramps[1][::-1]
     centres = [points[0][0]] * (1 + len(before)) + [y for y, _ in points] + [points[-1][0]] * (1 + len(after))
     log_snr = np.concatenate([[-np.inf], before, [value for _, value in points], after, [-np.inf]])
@@ -121,7 +108,7 @@ class SeriesFrames:
 
     Attributes
     ----------
-    positions : array, shape (CHAINS, ensembles, frames, atoms, 3)
+    positions : array, shape (sweeps, ensembles, frames, atoms, 3)
         nm.
     evaluations : int
     """
@@ -130,23 +117,26 @@ class SeriesFrames:
     evaluations: int
 
 
-def frame_intervals(series: Series) -> FloatArray:
+def frame_intervals(series: Series, settings: FreeEnergySettings) -> FloatArray:
     """Time between frames of each ensemble (ensembles,) in ps: on ramps as springs relax, up to a limit."""
     ends = series.log_snr[[series.curve.start, series.curve.stop - 1]]
-    intervals = np.full(len(series.log_snr), _FRAME_INTERVAL)
+    intervals = np.full(len(series.log_snr), settings.frame_interval)
     for ramp, end in ((slice(None, series.curve.start), ends[0]), (slice(series.curve.stop, None), ends[1])):
-        intervals[ramp] = np.minimum(_WEAK_FRAME_INTERVAL, _FRAME_INTERVAL * np.exp(end - series.log_snr[ramp]))
-    return np.where(np.isfinite(series.log_snr), intervals, _FREE_FRAME_INTERVAL)
+        relaxed = settings.frame_interval * np.exp(end - series.log_snr[ramp])
+        intervals[ramp] = np.minimum(settings.weak_frame_interval, relaxed)
+    return np.where(np.isfinite(series.log_snr), intervals, settings.free_frame_interval)
 
 
-def frictions(series: Series, own: float) -> FloatArray:
-    """Friction (ensembles,) of the dynamics in 1/ps: it goes as the restraint's frequency, and is ``own`` without one.
+def frictions(series: Series, median: float, own: float) -> FloatArray:
+    """Friction (ensembles,) in 1/ps: ``median`` in the curve's median window, and ``own`` without a restraint.
+
+    Between it goes as the restraint's frequency.
 
     A stiff restraint makes oscillators that exchange little energy with anything but the thermostat: at a friction far
     below their frequency their energies, which MBAR needs, stay correlated for the inverse of the friction.
     """
     frequency = np.exp(0.5 * (series.log_snr - np.median(series.log_snr[series.curve])))
-    return np.where(np.isfinite(series.log_snr), _FRICTION * frequency, own)
+    return np.where(np.isfinite(series.log_snr), median * frequency, own)
 
 
 def sample_series(
@@ -163,7 +153,9 @@ def sample_series(
     DynamicsError
         If a simulation breaks down.
     """
-    intervals = np.maximum(1, np.round(frame_intervals(series) / run.molecule.time_step)).astype(int)
+    settings = run.settings.free_energy
+    damping = frictions(series, settings.friction, run.molecule.friction)
+    intervals = np.maximum(1, np.round(frame_intervals(series, settings) / run.molecule.time_step)).astype(int)
     tasks = [
         SweepTask(
             positions=run.structure(index % 2),
@@ -171,16 +163,16 @@ def sample_series(
             log_snr=series.log_snr[::direction],
             superpose=run.coordinates.superpose,
             temperature=run.molecule.temperature,
-            frictions=frictions(series, run.molecule.friction)[::direction].tolist(),
-            equilibration_steps=(_EQUILIBRATION * intervals[::direction]).tolist(),
+            frictions=damping[::direction].tolist(),
+            equilibration_steps=(settings.equilibration * intervals[::direction]).tolist(),
             frame_steps=intervals[::direction].tolist(),
             frames=frames,
             seed=sweep_seed,
         )
-        for index, sweep_seed in enumerate(seed.spawn(CHAINS))
+        for index, sweep_seed in enumerate(seed.spawn(settings.sweeps))
         for direction in (-1 if index % 2 else 1,)
     ]
-    files = [folder / f"sweep_{index}.npy" for index in range(CHAINS)]
+    files = [folder / f"sweep_{index}.npy" for index in range(settings.sweeps)]
     shape = (len(intervals), frames, *tasks[0].positions.shape)
     journal = Journal.read(folder / JOURNAL)
     sweeps = {}
@@ -191,14 +183,14 @@ def sample_series(
         if FileDigest.of(file) != digest:
             raise OutputError(f"{file} is not as it was written: remove it, and --resume makes it again")
         sweeps[record["sweep"]] = read_sweep(file, shape)
-    left = [index for index in range(CHAINS) if index not in sweeps]
+    left = [index for index in range(settings.sweeps) if index not in sweeps]
     sampled = run.pool.map(sample_sweep, [tasks[index] for index in left])
     with journal.appending() as appender:
         for index, sweep in zip(left, track(sampled, name, len(left)), strict=True):
             write_sweep(files[index], sweep)
             appender.add({"sweep": index, "file": asdict(FileDigest.of(files[index]))})
             sweeps[index] = sweep
-    positions = np.array([sweeps[index] for index in range(CHAINS)])
+    positions = np.array([sweeps[index] for index in range(settings.sweeps)])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
 
@@ -268,11 +260,11 @@ def window_estimate(
     DynamicsError
         If neighbours do not overlap; the message names them.
     """
-    kt = run.molecule.kt
+    kt, settings = run.molecule.kt, run.settings.free_energy
     sampled, cells, inefficiencies = reduced(run, series, frames)
     independent = [int(sampled.counts[end]) for end in (0, -1)]
     for state, count in zip(run.molecule.states, independent, strict=True):
-        if count < _INDEPENDENT:
+        if count < settings.least_independent_frames:
             log.warning(
                 "free energy: free dynamics of %s has only %d independent frames: its error may be larger than it "
                 "looks; take more --frames",
@@ -280,7 +272,7 @@ def window_estimate(
                 count,
             )
     solved = mbar(sampled)
-    check_overlap(solved.overlap, series.names)
+    check_overlap(solved.overlap, series.names, settings.least_overlap)
 
     windows = len(series.progress)
     errors, cell_errors = bootstrap(sampled, solved, cells, windows, np.random.default_rng(seed))

@@ -42,8 +42,8 @@ COLUMNS = (
 )
 
 
-def sample_paths(
-    output: str | Path,
+def sample_path_ensemble(
+    run: str | Path,
     *,
     moves: int = 100,
     move: str = "two_way",
@@ -66,7 +66,7 @@ def sample_paths(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run that has its reactive trajectories.
     moves : int
         Of each chain, those done before included.
@@ -100,37 +100,36 @@ def sample_paths(
         If an input is wrong (before any long work).
     """
     check_guard()
-    output = Path(output)
     check_options({"moves": (moves, 1), "chains": (chains, 1), "keep-every": (keep_every, 1)})
     check_options({"workers": (workers, 1), "seed": (seed, 0)})
     for name, choice, known in (("move", move, KINDS), ("selection", selection, SELECTIONS)):
         if choice not in known:
             raise ConfigError(f"--{name} must be {' or '.join(known)}, not {choice!r}")
     started = time.perf_counter()
-    run = Run.open(output, "reactive", seed=seed, trust_scripts=trust_scripts)
-    if not run.files("reactive", REACTIVE_FILES):
+    opened = Run.open(run, "reactive", seed=seed, trust_scripts=trust_scripts)
+    if not opened.files("reactive", REACTIVE_FILES):
         raise OutputError(
-            f"{run.folder} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and look "
-            f"at {SHOTS} for why no shot was reactive"
+            f"{opened.folder} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and "
+            f"look at {SHOTS} for why no shot was reactive"
         )
-    model = read_committor_model(run)
+    model = read_committor_model(opened)
     asked = {
         "move": move,
         "selection": selection,
         "chains": chains,
         "keep_every": keep_every,
-        "seed": run.base_seed,
+        "seed": opened.base_seed,
     }
-    with working_on(run, "path-ensemble", asked, resume, overwrite):
-        sampling = _Sampling(run, model, asked)
+    with working_on(opened, "path-ensemble", asked, resume, overwrite):
+        sampling = _Sampling(opened, model, asked)
         if resume:
             sampling.load()
         else:
             sampling.begin()
-        with WorkerPool(Engine.for_system(run.molecule, ()), workers) as pool:
+        with WorkerPool(Engine.for_system(opened.molecule, ()), workers) as pool:
             sampling.run(pool, moves)
         results = sampling.report()
-        run.finish("path-ensemble", started, {"path_ensemble": results["evaluations"]}, after=["reactive"])
+        opened.finish("path-ensemble", started, {"path_ensemble": results["evaluations"]}, after=["reactive"])
     return results
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from spacetime_tps.calibration.statistics import compare_moments, denoising_error
-from spacetime_tps.calibration.windows import CHAINS, sample_windows
+from spacetime_tps.calibration.windows import sample_windows
 from spacetime_tps.coordinates.base import squared
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
@@ -25,7 +25,6 @@ from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.spacetime import Points
 from spacetime_tps.training.mixtures import make_mixture
 
-_CHECK_FRAMES = 40  # of each chain at a point
 _NOISED = 4000  # samples, at least, for an error
 
 
@@ -89,7 +88,7 @@ def _check_by_dynamics(
     with torch.no_grad():
         points = Points(known.moments(torch.from_numpy(x[frames]), log_snr).mean, log_snr)
         moments = known.moments(points.y, points.log_snr)
-    windows = sample_windows(run, points, training, _CHECK_FRAMES, dynamics_seed, "restrained dynamics")
+    windows = sample_windows(run, points, training, run.settings.windows.frames, dynamics_seed, "restrained dynamics")
     latent, outside = windows.project(run.coordinates)
     rows, unit = [], squared(run.coordinates.unit)
     for index in range(count):
@@ -99,7 +98,7 @@ def _check_by_dynamics(
             points.y[index].numpy(),
             latent[index].reshape(-1, latent.shape[-1]),
             outside[index].ravel(),
-            blocks=CHAINS,
+            blocks=run.settings.windows.replicas,
         )
         log.info(
             "log SNR %5.2f: variance%s %.4f by the model, %.4f by dynamics; means %.4f ± %.4f apart",

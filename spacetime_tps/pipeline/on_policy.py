@@ -31,19 +31,16 @@ from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.statistics.mbar import mbar_weights
 from spacetime_tps.training.mixtures import make_mixture
 
-WINDOWS = 24
-_FRAMES = 40  # of each chain in a window
-
 
 def measure_curve(
     run: Run, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
 ) -> tuple[Windows, Points, dict[str, float]]:
     """Windows along a curve, and its length by the model and by their dynamics."""
-    known = laboratory_denoiser(denoiser, run.coordinates.noise_space())
+    settings, known = run.settings.windows, laboratory_denoiser(denoiser, run.coordinates.noise_space())
     with torch.no_grad():
-        at = resample_polyline(known, points, WINDOWS)
+        at = resample_polyline(known, points, settings.count)
         by_model = curve_divergences(at, moments_at(known, at, name)).clamp(min=0).sqrt().sum()
-    windows = sample_windows(run, at, training, _FRAMES, seed, name)
+    windows = sample_windows(run, at, training, settings.frames, seed, name)
     sampled = sampled_curve(at.y.numpy(), at.snr.numpy(), *windows.project(run.coordinates))
     figures = {
         "length_model": float(by_model),

@@ -24,9 +24,6 @@ from spacetime_tps.training.mixtures import MadeDenoiser
 from spacetime_tps.training.potential import make_potential
 from spacetime_tps.training.trainer import Samples
 
-_BEYOND = 2.0  # of log SNR, above the geodesics' bound: for samples, whose last noise is small
-_CUTOFF = 0.35  # nm: atoms that come so near speak to each other
-
 
 def train_potential(
     run: Run,
@@ -65,11 +62,11 @@ def train_potential(
         run.coordinates.mixture,
         run.coordinates.noise_space(),
         settings,
-        (float(low), float(high + _BEYOND)),
+        (float(low), float(high + settings.log_snr_margin)),
         seed,
         run.pool,
         run.path(TRAINING_CHECKPOINT),
-        graph=_graph(run, samples) if settings.network == "message_passing" else None,
+        graph=_graph(run, samples, settings.cutoff) if settings.network == "message_passing" else None,
         start=start,
     )
 
@@ -98,7 +95,7 @@ def _check_states(run: Run, training: TrainingSet) -> None:
         )
 
 
-def _graph(run: Run, samples: Samples) -> MolecularGraph:
+def _graph(run: Run, samples: Samples, cutoff: float) -> MolecularGraph:
     """What a message-passing network knows of the molecule: kinds of atoms, bonds, and who comes near."""
     chosen = run.coordinates.positioned
     assert chosen is not None  # settings have seen to it
@@ -113,4 +110,4 @@ def _graph(run: Run, samples: Samples) -> MolecularGraph:
     ]
     axes = run.coordinates.decode(np.eye(run.coordinates.dimension))  # (dimension, atoms, 3), orthonormal
     basis = torch.from_numpy(axes.reshape(len(axes), -1).T.copy())
-    return MolecularGraph.from_samples(basis, kinds, torch.tensor(bonds), samples.x, samples.weights, _CUTOFF)
+    return MolecularGraph.from_samples(basis, kinds, torch.tensor(bonds), samples.x, samples.weights, cutoff)

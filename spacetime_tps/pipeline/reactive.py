@@ -136,6 +136,7 @@ def make_reactive(run: Run) -> StageReport:
         "shots": len(results),
         "reactive": found,
         "failed_shots": sum(result.failure is not None for result in results),
+        "undecided_shots": sum("none" in (result.forward, result.backward) for result in results),
         "evaluations_per_reactive": (annealing + evaluations) / found if found else None,
         "shooting_evaluations_per_reactive": evaluations / found if found else None,
         "mean_duration_ps": float(np.mean(durations)) if found else None,

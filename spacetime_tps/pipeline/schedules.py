@@ -15,14 +15,6 @@ from spacetime_tps.runs.folder import Run
 
 Kind = Literal["uniform", "arc_length", "friction"]
 
-WINDOWS = 16
-_CHAINS = 2  # the one runs from A to B, the other back: where they disagree, relaxation is slow
-_EQUILIBRATION = 0.1  # ps
-_LENGTH = 0.4  # ps
-_FRAME_INTERVAL = 0.005  # ps
-_MEMORY = 0.1
-"""Share of the annealing's length after which forces are taken as forgotten: by then the restraint pulls elsewhere."""
-
 
 @dataclass(frozen=True)
 class TimedSchedule:
@@ -78,12 +70,13 @@ def make_schedule(
         return TimedSchedule(schedule)
     if kind == "uniform":
         return TimedSchedule(uniform(schedule))
-    places = (np.arange(WINDOWS) + 0.5) / WINDOWS
+    paths = run.settings.paths
+    places = (np.arange(paths.friction.windows) + 0.5) / paths.friction.windows
     tasks = friction_tasks(run, schedule, places, seed)
     forces = np.array(list(track(run.pool.map(restraint_forces, tasks), f"friction, {name}", len(tasks))))
     forces[1::2] = forces[1::2, ::-1]  # those from B back to A
     interval = tasks[0].frame_steps * run.molecule.time_step
-    values, errors = friction(forces, interval, _MEMORY * run.settings.paths.length)
+    values, errors = friction(forces, interval, paths.friction.memory * paths.length)
     least = allot(schedule, places, smooth(values))
     timed = replace(schedule, progress=0.5 * (schedule.progress + least.progress))
     times = np.interp(places, schedule.progress, timed.progress)
@@ -95,22 +88,22 @@ def make_schedule(
 def friction_tasks(
     run: Run, schedule: RestraintSchedule, places: np.ndarray, seed: np.random.SeedSequence
 ) -> list[FrictionTask]:
-    """Chains of windows along a curve, alternately from A's structure and from B's."""
-    step = run.molecule.time_step
-    frame_steps = max(1, round(_FRAME_INTERVAL / step))
+    """Sweeps through windows along a curve, in turn from A's structure and from B's."""
+    settings, step = run.settings.paths.friction, run.molecule.time_step
+    frame_steps = max(1, round(settings.frame_interval / step))
     return [
         FrictionTask(
             positions=run.structure(index % 2),
             schedule=schedule,
             places=places[::-1] if index % 2 else places,
             width=1 / len(places),
-            equilibration_steps=round(_EQUILIBRATION / step),
+            equilibration_steps=round(settings.equilibration / step),
             frame_steps=frame_steps,
-            frames=max(2, round(_LENGTH / (frame_steps * step))),
+            frames=max(2, round(settings.length / (frame_steps * step))),
             temperature=run.molecule.temperature,
-            seed=chain_seed,
+            seed=sweep_seed,
         )
-        for index, chain_seed in enumerate(seed.spawn(_CHAINS))
+        for index, sweep_seed in enumerate(seed.spawn(settings.sweeps))
     ]
 
 

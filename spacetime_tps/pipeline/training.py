@@ -15,7 +15,7 @@ from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import POTENTIAL, POTENTIAL_RESULTS, TRAINING_CHECKPOINT
 from spacetime_tps.runs.read import read_training_set
-from spacetime_tps.runs.requests import check_exclusive
+from spacetime_tps.runs.requests import check_exclusive, check_options
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import parse_settings, read_yaml
 from spacetime_tps.settings.run import RunSettings
@@ -24,7 +24,7 @@ from spacetime_tps.writing import remove, write_json
 
 
 def train(
-    output: str | Path,
+    run: str | Path,
     *,
     config: str | Path | None = None,
     seed: int | None = None,
@@ -40,7 +40,7 @@ def train(
 
     Parameters
     ----------
-    output : str or Path
+    run : str or Path
         Folder of a run that has its samples.
     config : str or Path, optional
         YAML file whose ``denoiser`` section says how to train, by default that of the run if it is of a potential.
@@ -66,34 +66,35 @@ def train(
         If an input is wrong (before any long work).
     """
     check_guard()
-    output = Path(output)
     started = time.perf_counter()
+    check_options({"workers": (workers, 1), "seed": (seed, 0)})
     check_exclusive(resume, overwrite)
-    run = Run.open(output, "samples", seed=seed, trust_scripts=trust_scripts)
-    denoiser = _denoiser_settings(run.settings, config)
-    run.settings = run.settings.model_copy(update={"denoiser": denoiser})
-    checkpoint, file = run.path(TRAINING_CHECKPOINT), run.path(POTENTIAL)
-    with run.locked(), one_thread():
+    opened = Run.open(run, "samples", seed=seed, trust_scripts=trust_scripts)
+    denoiser = _denoiser_settings(opened.settings, config)
+    opened.settings = opened.settings.model_copy(update={"denoiser": denoiser})
+    checkpoint, file = opened.path(TRAINING_CHECKPOINT), opened.path(POTENTIAL)
+    with opened.locked(), one_thread():
         if resume and not checkpoint.is_file():
-            raise OutputError(f"{run.folder} holds no training to resume (it has no {TRAINING_CHECKPOINT})")
+            raise OutputError(f"{opened.folder} holds no training to resume (it has no {TRAINING_CHECKPOINT})")
         if not (resume or overwrite) and (checkpoint.is_file() or file.is_file()):
             raise OutputError(
-                f"{run.folder} already holds {(checkpoint if checkpoint.is_file() else file).name}; take --resume to "
-                "go on with an interrupted training, or --overwrite to train anew"
+                f"{opened.folder} already holds {(checkpoint if checkpoint.is_file() else file).name}; take --resume "
+                "to go on with an interrupted training, or --overwrite to train anew"
             )
         if not resume:
             for name in (TRAINING_CHECKPOINT, POTENTIAL, POTENTIAL_RESULTS):
-                remove(run.path(name))
-        training = read_training_set(run)
-        with run.workers(workers):
-            made = train_potential(run, denoiser, training, run.seed("train"))
-        x = run.coordinates.encode(training.positions[made.held_out])
+                remove(opened.path(name))
+        training = read_training_set(opened)
+        with opened.workers(workers):
+            made = train_potential(opened, denoiser, training, opened.seed("train"))
+        x = opened.coordinates.encode(training.positions[made.held_out])
         weights = training.weights[made.held_out]
-        errors = denoising_errors(run, made.compared, x, weights, run.seed("train errors"))
-        write_denoiser(run, made.denoiser, file)
-        results = {"system": run.molecule.name, "unit": run.coordinates.unit, **made.results, "denoising_error": errors}
-        write_json(run.path(POTENTIAL_RESULTS), results)
-        run.finish("train", started, after=["samples"])
+        errors = denoising_errors(opened, made.compared, x, weights, opened.seed("train errors"))
+        write_denoiser(opened, made.denoiser, file)
+        of_run = {"system": opened.molecule.name, "unit": opened.coordinates.unit}
+        results = of_run | made.results | {"denoising_error": errors}
+        write_json(opened.path(POTENTIAL_RESULTS), results)
+        opened.finish("train", started, after=["samples"])
     log.info("the denoiser is in %s", file)
     return results
 

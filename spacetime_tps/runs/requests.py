@@ -30,6 +30,17 @@ def check_options(options: Mapping[str, tuple[int | None, int]]) -> None:
             raise ConfigError(f"--{name} must be at least {least}, not {number}")
 
 
+def check_band(band: tuple[float, float] | None) -> None:
+    """Refuse lowest and highest p_B that are not in this order, or not probabilities; None is not given.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if band is not None and not 0 <= band[0] < band[1] <= 1:
+        raise ConfigError(f"--band must rise within 0 and 1, not {band[0]:g} {band[1]:g}")
+
+
 def check_exclusive(resume: bool, overwrite: bool) -> None:
     """Refuse to go on with what is to be replaced.
 

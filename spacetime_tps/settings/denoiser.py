@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Positive = Field(gt=0, allow_inf_nan=False)
+from spacetime_tps.settings.units import Length
 
 
 class Settings(BaseModel):
@@ -63,6 +63,16 @@ class PotentialSettings(Settings):
     )
     shrinkage: float = Field(
         24.0, ge=0, le=1e6, description="pseudo-counts of the pooled covariance in the coarse mixture"
+    )
+    cutoff: Annotated[Length, Field(ge=1e-3, le=1e3)] = Field(
+        0.35, description="distance in nm below which two atoms of a sample hear each other, for message passing"
+    )
+    log_snr_margin: float = Field(
+        2.0,
+        ge=0,
+        le=100,
+        description="how far above log geodesics.snr_bounds the network is trained: generated samples end with little "
+        "noise",
     )
     width: int = Field(128, ge=1, le=4096, description="width of each layer; 16 by default for message passing")
     depth: int = Field(3, ge=1, le=64, description="number of layers")

@@ -101,6 +101,7 @@ def estimate_run(settings: RunSettings, atoms: int, dimension: int) -> RunEstima
     parts = (
         samples,
         _denoiser(settings, frames, dimension),
+        _windows(settings, atoms),
         _geodesics(settings, atoms, dimension),
         _paths(settings, atoms),
         _shooting(settings, atoms),
@@ -203,6 +204,23 @@ def _denoiser(settings: RunSettings, frames: float, dimension: int) -> RunPart:
         "take a smaller denoiser.width, denoiser.depth or denoiser.batch",
         memory=(8 * weights + 4 * activations) * _DOUBLE,
         disk=4 * weights * _DOUBLE,
+    )
+
+
+def _windows(settings: RunSettings, atoms: int) -> RunPart:
+    """Restrained windows that check the denoiser, refine it in on-policy rounds and measure the friction."""
+    windows, friction, step = settings.windows, settings.paths.friction, settings.system.time_step
+    measured = settings.geodesics.rounds and (settings.geodesics.rounds + 1) * windows.count
+    each = windows.replicas * (windows.equilibration + windows.frames * windows.frame_interval)
+    frames = float(windows.replicas * windows.frames)
+    curves = 3 + len(settings.paths.baseline_snr) if settings.paths.schedule == "friction" else 0
+    sweeps = curves * friction.sweeps * friction.windows * (friction.equilibration + friction.length)
+    return RunPart(
+        "windows",
+        "take a shorter windows.equilibration or windows.frame_interval, fewer windows.frames or windows.replicas, or "
+        "a shorter paths.friction",
+        steps=((settings.denoiser.check_points + measured) * each + sweeps) / step,
+        memory=2 * max(settings.denoiser.check_points, measured) * frames * 3 * atoms * _DOUBLE,
     )
 
 

@@ -14,6 +14,13 @@ from pydantic import Field, model_validator
 
 from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Settings
 from spacetime_tps.settings.units import Duration, In, Kelvin, PlainSnr, Snr
+from spacetime_tps.settings.windows import (
+    CalibrationSettings,
+    CommittorSettings,
+    FreeEnergySettings,
+    FrictionSettings,
+    WindowSettings,
+)
 
 MOST_STEPS_AT_ONCE = 2**31 - 1
 """OpenMM counts the steps between two looks with a 32-bit integer."""
@@ -384,6 +391,9 @@ class PathSettings(Settings):
         description="how time is allotted along the geodesics: at constant Fisher-Rao speed, at constant speed of the "
         "restraint, or by the friction in short restrained windows",
     )
+    friction: FrictionSettings = Field(
+        FrictionSettings(), description="windows that measure the friction, for schedule: friction"
+    )
     baseline_snr: tuple[Snr, ...] = Field(
         (2000.0, 5500.0, 15000.0),
         max_length=100,
@@ -421,6 +431,10 @@ class RunSettings(Settings):
     geodesics: GeodesicSettings = Field(GeodesicSettings(), description="curves on spacetime")
     paths: PathSettings = Field(PathSettings(), description="annealed paths along the curves")
     shooting: ShootingSettings = Field(ShootingSettings(), description="unbiased dynamics from the paths")
+    windows: WindowSettings = Field(WindowSettings(), description="restrained dynamics that checks the model")
+    calibration: CalibrationSettings = Field(CalibrationSettings(), description="the job 'calibrate'")
+    committor: CommittorSettings = Field(CommittorSettings(), description="the job 'committor'")
+    free_energy: FreeEnergySettings = Field(FreeEnergySettings(), description="the job 'free-energy'")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -8,9 +8,6 @@ from scipy.stats import norm
 
 from spacetime_tps.statistics import FloatArray
 
-CONFIDENCE = 0.95
-"""Probability that an interval covers the true value."""
-
 
 def standard_error(values: FloatArray) -> FloatArray:
     """Standard error of the mean over the last axis, whose values are independent, shape (...)."""
@@ -26,8 +23,8 @@ def mean_sd(values: FloatArray) -> dict[str, float | None]:
     return {"mean": float(finite.mean()), "sd": sd, "standard_error": sd / float(np.sqrt(len(finite)))}
 
 
-def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Wilson's score interval of a binomial probability, at :data:`CONFIDENCE`.
+def wilson_interval(successes: ArrayLike, trials: ArrayLike, confidence: float) -> tuple[FloatArray, FloatArray]:
+    """Wilson's score interval of a binomial probability.
 
     Its mean coverage is close to nominal for any number of trials, that of an exact interval is above (Wilson,
     J. Am. Stat. Assoc. 22, 209 (1927); Agresti & Coull, Am. Stat. 52, 119 (1998)). Without trials it is [0, 1].
@@ -36,13 +33,15 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray
     Parameters
     ----------
     successes, trials : array_like of int, shape (n,)
+    confidence : float
+        Probability that the interval covers the true value, such as 0.95.
 
     Returns
     -------
     low, high : array, shape (n,)
     """
     k, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    z2 = float(norm.ppf(0.5 + CONFIDENCE / 2)) ** 2
+    z2 = float(norm.ppf(0.5 + confidence / 2)) ** 2
     centre = (k + z2 / 2) / (n + z2)
     half = np.sqrt(z2 * (np.where(n > 0, k * (n - k) / np.maximum(n, 1), 0.0) + z2 / 4)) / (n + z2)
     return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)

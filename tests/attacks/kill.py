@@ -24,10 +24,8 @@ from typing import Any
 
 import mdtraj
 import numpy as np
-import typer
 import yaml
 
-from spacetime_tps.cli.app import app
 from spacetime_tps.runs.hdf5 import read_hdf5_energies
 from spacetime_tps.runs.layout import LOCK
 
@@ -84,23 +82,18 @@ class Job:
 
     Attributes
     ----------
-    names : tuple of str
-        What the command is called, or was called before.
+    name : str
+        What the command is called.
     options : tuple of str
-    resumes : bool
-        Whether it can go on; it is begun anew if not.
     """
 
-    names: tuple[str, ...]
+    name: str
     options: tuple[str, ...]
-    resumes: bool = True
 
     def command(self, run: Path) -> list[str]:
         """The whole command line."""
-        known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-        name = next(name for name in self.names if name in known)
-        place = [SYSTEM, "--output", str(run)] if name == "run" else [str(run)]
-        return [sys.executable, "-m", "spacetime_tps", name, *place, *self.options, "--workers", "2"]
+        place = [SYSTEM, "--output", str(run)] if self.name == "run" else [str(run)]
+        return [sys.executable, "-m", "spacetime_tps", self.name, *place, *self.options, "--workers", "2"]
 
 
 def jobs(folder: Path) -> dict[str, Job]:
@@ -110,12 +103,12 @@ def jobs(folder: Path) -> dict[str, Job]:
     settings.write_text(yaml.safe_dump(SETTINGS))
     potential.write_text(yaml.safe_dump({"denoiser": POTENTIAL}))
     return {
-        "run": Job(("run",), ("--config", str(settings))),
-        "path-ensemble": Job(("path-ensemble", "sample-paths"), moves),
-        "committor": Job(("committor",), ("--shots", "8", "--count", "6", "--frames", "reactive")),
-        "free-energy": Job(("free-energy",), ("--windows", "4", "--frames", "20", "--paths", "4")),
-        "train": Job(("train",), ("--config", str(potential))),
-        "calibrate": Job(("calibrate",), ("--points", "3", "--windows", "4", "--frames", "20"), resumes=False),
+        "run": Job("run", ("--config", str(settings))),
+        "path-ensemble": Job("path-ensemble", moves),
+        "committor": Job("committor", ("--shots", "8", "--max-frames", "6", "--source", "reactive")),
+        "free-energy": Job("free-energy", ("--windows", "4", "--frames", "20", "--paths", "4")),
+        "train": Job("train", ("--config", str(potential))),
+        "calibrate": Job("calibrate", ("--points", "3", "--windows", "4", "--frames", "20")),
     }
 
 
@@ -225,14 +218,13 @@ def kill_once(
 
 def go_on(job: Job, run: Path) -> str:
     """Bring a job to its end; what was wrong, if it does not come there."""
-    command, text = job.command(run), "it cannot be resumed"
-    if job.resumes:
-        status, text = finish([*command, "--resume"])
-        if status == 0:
-            return ""
-        if "to resume" not in text:
-            return text
-    begun = run.exists() if "run" in job.names else True
+    command = job.command(run)
+    status, text = finish([*command, "--resume"])
+    if status == 0:
+        return ""
+    if "to resume" not in text:
+        return text
+    begun = run.exists() if job.name == "run" else True
     status, text = finish([*command, *(["--overwrite"] if begun else [])])
     return "" if status == 0 else text
 

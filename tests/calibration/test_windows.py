@@ -8,17 +8,19 @@ import pytest
 import torch
 
 from spacetime_tps.calibration.statistics import sampled_curve
-from spacetime_tps.calibration.windows import CHAINS, Windows, draw_starts, sample_windows
+from spacetime_tps.calibration.windows import Windows, draw_starts, sample_windows
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.settings.windows import WindowSettings
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.family import curve_divergences
 
 ATOMS, HELD, STIFFNESS, TEMPERATURE = 7, (0, 1, 3, 4, 6), 3000.0, 700.0
+REPLICAS = 8
 WELL = STIFFNESS / (MOLAR_GAS_CONSTANT * TEMPERATURE)  # SNR of the wells, 1/nm²
 TEMPLATE = 0.2 * np.random.default_rng(0).normal(size=(ATOMS, 3))
 
@@ -48,7 +50,8 @@ def run(tmp_path_factory):
         platform="Reference",
         states=(),
     )
-    settings = SimpleNamespace(samples=SimpleNamespace(model_temperature=TEMPERATURE))
+    samples, replicas = SimpleNamespace(model_temperature=TEMPERATURE), WindowSettings(replicas=REPLICAS)
+    settings = SimpleNamespace(samples=samples, windows=replicas)
     molecule, folder = SimpleNamespace(time_step=0.02), tmp_path_factory.mktemp("run")
     with WorkerPool(engine, 1) as pool:
         run = Run(folder, settings, 0)
@@ -78,8 +81,8 @@ def windows(run, points, training) -> Windows:
 
 def test_frames_and_evaluations(windows, points):
     """3 ps before the first frame, and 0.05 ps, or two steps, for each."""
-    assert windows.positions.shape == (len(points), CHAINS, 150, ATOMS, 3)
-    assert windows.evaluations == len(points) * CHAINS * (150 + 150 * 2)
+    assert windows.positions.shape == (len(points), REPLICAS, 150, ATOMS, 3)
+    assert windows.evaluations == len(points) * REPLICAS * (150 + 150 * 2)
 
 
 def test_windows_are_the_denoising_distributions(run, windows, points):
@@ -89,7 +92,7 @@ def test_windows_are_the_denoising_distributions(run, windows, points):
     variance = 1 / (snr + WELL)
     mean = variance[:, None] * (snr[:, None] * points.y.numpy() + WELL * start)
     residual = latent.mean(axis=2) - mean[:, None]  # (points, chains, dimension)
-    z = residual.mean(axis=1) / (residual.std(axis=1, ddof=1) / np.sqrt(CHAINS))
+    z = residual.mean(axis=1) / (residual.std(axis=1, ddof=1) / np.sqrt(REPLICAS))
     # Student's t of 7 degrees: z² has the mean 7/5 and the variance 10.5
     assert (z**2).mean() == pytest.approx(7 / 5, abs=4 * np.sqrt(10.5 / z.size))
     for squares, directions in (
@@ -132,8 +135,8 @@ def test_starts_follow_the_denoising_distribution():
     weights[0] = weights[-1] = 0.0
     log_snr, count = 0.4, 250
     points = Points(torch.zeros(count, 1, dtype=torch.float64), torch.full((count,), log_snr, dtype=torch.float64))
-    starts = draw_starts(samples, weights, points, np.random.default_rng(4))
-    assert starts.shape == (count, CHAINS)
+    starts = draw_starts(samples, weights, points, REPLICAS, np.random.default_rng(4))
+    assert starts.shape == (count, REPLICAS)
     assert not np.isin(starts, [0, 99]).any()
     odds = 3 * np.exp(-0.5 * np.exp(log_snr))
     expected = odds / (1 + odds)
@@ -145,4 +148,4 @@ def test_far_from_all_samples_the_nearest_is_taken():
     """Exponents of −10⁶ do not underflow."""
     points = Points(torch.tensor([[100.0]], dtype=torch.float64), torch.tensor([6.0], dtype=torch.float64))
     samples = np.array([[0.0], [1.0], [0.5]])
-    assert (draw_starts(samples, np.ones(3), points, np.random.default_rng(5)) == 1).all()
+    assert (draw_starts(samples, np.ones(3), points, REPLICAS, np.random.default_rng(5)) == 1).all()

@@ -44,7 +44,9 @@ def test_systems():
     assert SYSTEM in result.output.split()
 
 
-@pytest.mark.parametrize("command", ["run", "calibrate", "train", "sample-paths", "free-energy", "committor", "export"])
+@pytest.mark.parametrize(
+    "command", ["run", "calibrate", "train", "path-ensemble", "free-energy", "committor", "export"]
+)
 def test_every_command_that_reads_a_force_field_may_be_told_to_trust_it(command):
     assert "--trust-scripts" in invoke(command, "--help").output
 
@@ -120,13 +122,16 @@ COUNT, POINTS = 2, 16
         (["committor", "RUN"], "holds no run"),
         (["committor", "RUN", "--shots", "0"], "--shots must be at least 1, not 0"),
         (["committor", "RUN", "--band", "0.6", "0.4"], "--band must rise within 0 and 1, not 0.6 0.4"),
-        (["sample-paths", "RUN"], "holds no run"),
-        (["sample-paths", "RUN", "--moves", "0"], "--moves must be at least 1, not 0"),
-        (["sample-paths", "RUN", "--move", "sideways"], "--move must be one_way or two_way, not 'sideways'"),
+        (["path-ensemble", "RUN"], "holds no run"),
+        (["path-ensemble", "RUN", "--moves", "0"], "--moves must be at least 1, not 0"),
+        (["path-ensemble", "RUN", "--move", "sideways"], "--move must be one_way or two_way, not 'sideways'"),
         (["free-energy", "RUN"], "holds no run"),
         (["free-energy", "RUN", "--windows", "1"], "--windows must be at least 2, not 1"),
         (["export", "RUN", "--to", "xtc"], "holds no run"),
-        (["export", "RUN", "--to", "abacus"], "unknown tool or format 'abacus'; there are openpathsampling, plumed"),
+        (
+            ["export", "RUN", "--to", "abacus"],
+            "--to must be openpathsampling, plumed, gromacs, xtc, dcd or pdb, not 'abacus'",
+        ),
         (["calibrate", "RUN"], "holds no run"),
         (["train", "RUN"], "holds no run"),
     ],

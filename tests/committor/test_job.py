@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from spacetime_tps.committor import job as committor_job
-from spacetime_tps.committor.job import committors
+from spacetime_tps.committor.job import measure_committor
 from spacetime_tps.committor.model import CommittorModel, Descriptors
 from spacetime_tps.committor.shots import Commitment
 from spacetime_tps.coordinates.states import state_indices
@@ -91,7 +91,7 @@ def user_file(folder: Path, molecule: MolecularSystem, positions: np.ndarray) ->
     "option, value, message",
     [
         ("shots", 0, "--shots must be at least 1, not 0"),
-        ("count", 0, "--count must be at least 1, not 0"),
+        ("max_frames", 0, "--max-frames must be at least 1, not 0"),
         ("workers", 0, "--workers must be at least 1, not 0"),
         ("seed", -1, "--seed must be at least 0, not -1"),
         ("band", (0.6, 0.4), "--band must rise within 0 and 1, not 0.6 0.4"),
@@ -100,13 +100,13 @@ def user_file(folder: Path, molecule: MolecularSystem, positions: np.ndarray) ->
 )
 def test_numbers(run, option, value, message):
     with pytest.raises(ConfigError, match=message):
-        committors(run, **{option: value})
+        measure_committor(run, **{option: value})
     assert not (run / "committor").exists()
 
 
 def refused(run: Path, **asked) -> str:
     with pytest.raises(SpacetimeError) as caught:
-        committors(run, **asked)
+        measure_committor(run, **asked)
     assert not (run / "committor").exists()
     return str(caught.value)
 
@@ -118,7 +118,7 @@ def test_run_that_cannot_be_used(tmp_path, run, molecule):
     assert "has no committor model" in refused(run)
     (run / "reactive" / "reactive_0000.trr").unlink()
     write_report(run, "reactive", 0.0, {}, {})
-    assert "has no reactive trajectories" in refused(run, frames="reactive")
+    assert "has no reactive trajectories" in refused(run, source="reactive")
     content = load_settings(find_system("c_channel")).model_dump(mode="json", exclude_none=True)
     (run / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
     assert "is a run on a model surface" in refused(run)
@@ -137,25 +137,25 @@ def test_states_that_hold_both_ends_or_not_their_own(run):
 def test_model_that_calls_no_frame_so(run):
     message = refused(run, band=(0.499999, 0.500001))
     assert "puts none of 8 frames between 0.499999 and 0.500001 (it says 0." in message
-    assert "take a wider --band, or --frames reactive" in message
+    assert "take a wider --band, or --source reactive" in message
 
 
 def test_user_frames_that_are_refused(run, molecule, crossing):
-    assert "there is no trajectory" in refused(run, frames=run / "none.h5")
+    assert "there is no trajectory" in refused(run, source=run / "none.h5")
     broken = crossing.copy()
     broken[4, 3, 1] = np.nan
     mdtraj.Trajectory(broken, molecule.topology).save_hdf5(str(run / "broken.h5"))
-    assert "broken.h5: frame 4 has positions that are not finite" in refused(run, frames=run / "broken.h5")
+    assert "broken.h5: frame 4 has positions that are not finite" in refused(run, source=run / "broken.h5")
     mdtraj.Trajectory(crossing[:, :-1], molecule.topology.subset(range(21))).save_hdf5(str(run / "other.h5"))
-    assert "other.h5 has 21 atoms, alanine_dipeptide has 22" in refused(run, frames=run / "other.h5")
+    assert "other.h5 has 21 atoms, alanine_dipeptide has 22" in refused(run, source=run / "other.h5")
     ends = user_file(run, molecule, crossing[[0, -1]])
-    assert "every frame is in C5/C7eq or in C7ax: there is nothing to shoot from" in refused(run, frames=ends)
+    assert "every frame is in C5/C7eq or in C7ax: there is nothing to shoot from" in refused(run, source=ends)
 
 
 def test_files_and_figures(run, molecule, crossing, here):
     """A frame in A, three between, one in B."""
     chosen = [0, 1, 4, 8, 9]
-    results = committors(run, frames=user_file(run, molecule, crossing[chosen]), shots=12, band=(0.02, 0.98))
+    results = measure_committor(run, source=user_file(run, molecule, crossing[chosen]), shots=12, band=(0.02, 0.98))
     folder = run / "committor"
     assert json.loads((folder / "committor.json").read_text()) == results
     table, shots = rows_of(folder / "committor.csv"), rows_of(folder / "shots.csv")
@@ -187,9 +187,16 @@ def test_files_and_figures(run, molecule, crossing, here):
 
 
 def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
-    results = committors(run, shots=1, count=3, band=(0.1, 0.9))
+    results = measure_committor(run, shots=1, max_frames=3, band=(0.1, 0.9))
     assert all(0.1 <= row["predicted"] <= 0.9 for row in results["frames"])
-    assert results["asked"] == {"frames": "model", "shots": 1, "count": 3, "band": [0.1, 0.9], "seed": 3}
+    assert results["asked"] == {
+        "source": "model",
+        "shots": 1,
+        "max_frames": 3,
+        "band": [0.1, 0.9],
+        "confidence": 0.95,
+        "seed": 3,
+    }
     model = CommittorModel.from_json(json.loads((run / "reactive" / "committor.json").read_text()))
     inside = np.flatnonzero(abs(model(crossing[1:-1]) - 0.5) <= 0.4) + 1
     drawn = [row["index"] for row in results["frames"]]
@@ -199,26 +206,26 @@ def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
 
 
 def test_resuming_changes_nothing(run, molecule, crossing, here):
-    asked = {"frames": "reactive", "count": 3, "shots": 4}
-    whole = committors(run, **asked)
+    asked = {"source": "reactive", "max_frames": 3, "shots": 4}
+    whole = measure_committor(run, **asked)
     table = (run / "committor" / "shots.csv").read_text()
     with pytest.raises(OutputError, match="take --resume"):
-        committors(run, **asked)
+        measure_committor(run, **asked)
     with pytest.raises(OutputError, match="was begun with shots 4, not 6"):
-        committors(run, **(asked | {"shots": 6}), resume=True)
+        measure_committor(run, **(asked | {"shots": 6}), resume=True)
     (run / "committor" / "shots.csv").write_text(table[: len(table) // 2])  # cut within a row
-    assert committors(run, **asked, resume=True) == whole
+    assert measure_committor(run, **asked, resume=True) == whole
     assert (run / "committor" / "shots.csv").read_text() == table
-    other = committors(run, **asked, seed=4, overwrite=True)
+    other = measure_committor(run, **asked, seed=4, overwrite=True)
     assert other["frames"] != whole["frames"]
 
 
 def test_two_processes_do_what_one_does(run, request):
-    asked = {"frames": "reactive", "count": 2, "shots": 2}
-    results = committors(run, **asked, workers=2)
+    asked = {"source": "reactive", "max_frames": 2, "shots": 2}
+    results = measure_committor(run, **asked, workers=2)
     found = (run / "committor" / "shots.csv").read_text()
     request.getfixturevalue("here")
-    assert committors(run, **asked, overwrite=True) == results
+    assert measure_committor(run, **asked, overwrite=True) == results
     assert (run / "committor" / "shots.csv").read_text() == found
 
 
@@ -236,11 +243,11 @@ def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog)
 
     monkeypatch.setattr(committor_job, "commit", commit)
     with caplog.at_level("WARNING", "spacetime_tps"):
-        results = committors(run, frames="reactive", shots=6, count=2)
+        results = measure_committor(run, source="reactive", shots=6, max_frames=2)
     assert results["outcomes"] == {"A": 2, "B": 2, "none": 6, "failed": 2}
     row = results["frames"][0]
     assert (row["p_b"], row["undecided"], row["failed"]) == (0.5, 3, 1)
-    alone, all_others = wilson_interval([1, 5], [6, 6])
+    alone, all_others = wilson_interval([1, 5], [6, 6], 0.95)
     assert (row["low"], row["high"]) == (alone[0], all_others[1])
     assert "6 of 12 shots reached no state in time" in caplog.text
     assert "2 of 12 shots failed, the first from frame 0: it broke down" in caplog.text

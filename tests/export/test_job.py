@@ -13,7 +13,7 @@ import yaml
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError, TrajectoryError
-from spacetime_tps.export.job import TOOLS, export
+from spacetime_tps.export.job import TOOLS, export_run
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.reports import write_report
 from spacetime_tps.runs.trajectories import write_trr
@@ -76,7 +76,7 @@ def report_again(folder: Path, part: str) -> None:
 
 @pytest.mark.parametrize("to", TOOLS)
 def test_every_tool(run, to):
-    report = export(run, to)
+    report = export_run(run, to)
     folder = run / "export" / to
     assert json.loads((folder / "export.json").read_text()) | {"folder": str(folder)} == report
     assert (report["to"], report["system"]) == (to, "alanine_dipeptide")
@@ -91,19 +91,19 @@ def test_every_tool(run, to):
     assert len(list(folder.glob(expected))) == (1 if to == "plumed" else 3)
     assert not list((run / "export").glob("partial-*"))
     with pytest.raises(OutputError, match="take --overwrite"):
-        export(run, to)
-    assert export(run, to, overwrite=True) == report
+        export_run(run, to)
+    assert export_run(run, to, overwrite=True) == report
 
 
 def test_openpathsampling_may_run_as_long_as_our_shots(run):
-    export(run, "openpathsampling")
+    export_run(run, "openpathsampling")
     settings = json.loads((run / "export" / "openpathsampling" / "settings.json").read_text())
     assert settings["max_frames"] == 2 * 500 + 1  # 5 ps either way, a frame every 0.01 ps
     assert settings["frame_steps"] == 10
 
 
 def test_other_sources_and_folders(run, tmp_path, caplog, crossing):
-    report = export(run, "gromacs", what="paths", folder=tmp_path / "deep" / "mine")
+    report = export_run(run, "gromacs", what="paths", output=tmp_path / "deep" / "mine")
     assert (report["what"], report["trajectories"]) == ("paths", 1)
     assert "paths are not unbiased dynamics" in caplog.text
     universe = MDAnalysis.Universe(*(tmp_path / "deep" / "mine" / name for name in ("topology.pdb", "path_0000.trr")))
@@ -112,10 +112,10 @@ def test_other_sources_and_folders(run, tmp_path, caplog, crossing):
 
 
 def test_plumed_reference_is_of_the_geodesic_or_of_a_trajectory_of_median_duration(run):
-    assert export(run, "plumed", frames=4)["what"] == "low_variance"
+    assert export_run(run, "plumed", reference_frames=4)["what"] == "low_variance"
     text = (run / "export" / "plumed" / "reference.pdb").read_text()
     assert text.count("END") == 4
-    report = export(run, "plumed", what="reactive", frames=5, overwrite=True)
+    report = export_run(run, "plumed", what="reactive", reference_frames=5, overwrite=True)
     assert "reactive_0001 of reactive" in report["note"]
     assert "reactive_0001" in (run / "export" / "plumed" / "plumed.dat").read_text()
 
@@ -127,11 +127,11 @@ def test_plumed_where_the_model_sees_torsions(run, tmp_path, begin_run, molecule
         shutil.copytree(run / part, other.folder / part)
         other.finish(part, time.perf_counter())
     run = other.folder
-    assert export(run, "plumed")["what"] == "reactive"
+    assert export_run(run, "plumed")["what"] == "reactive"
     atoms = {int(line[6:11]) - 1 for line in (run / "export" / "plumed" / "reference.pdb").open() if line[:4] == "ATOM"}
     assert atoms == set(molecule.topology.select("element != H").tolist())
     with pytest.raises(ConfigError, match="one of torsions, not of positions; take reactive"):
-        export(run, "plumed", what="low_variance", overwrite=True)
+        export_run(run, "plumed", what="low_variance", overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_plumed_where_the_model_sees_torsions(run, tmp_path, begin_run, molecule
         ({"to": "xtc", "what": "pathes"}, ConfigError, "--what: unknown 'pathes'; there are reactive, path_ensemble"),
         ({"to": "xtc", "what": "transition_states"}, OutputError, "has no transition_states"),
         ({"to": "plumed", "what": "unconstrained"}, OutputError, "nor a geodesic called 'unconstrained'"),
-        ({"to": "plumed", "frames": 1}, ConfigError, "has 2 to 60 frames, not 1"),
+        ({"to": "plumed", "reference_frames": 1}, ConfigError, "has 2 to 60 frames, not 1"),
         (
             {"to": "openpathsampling", "what": "paths"},
             ConfigError,
@@ -151,7 +151,7 @@ def test_plumed_where_the_model_sees_torsions(run, tmp_path, begin_run, molecule
 )
 def test_refused_without_a_trace(run, asked, error, message):
     with pytest.raises(error, match=message):
-        export(run, **asked)
+        export_run(run, **asked)
     assert not list((run / "export").glob("*"))
 
 
@@ -160,7 +160,7 @@ def test_trajectory_without_velocities(run, crossing):
     report_again(run, "reactive")
     for to in ("openpathsampling", "gromacs"):
         with pytest.raises(TrajectoryError, match="reactive_0001 has no velocities"):
-            export(run, to)
+            export_run(run, to)
         assert not (run / "export" / to).exists()
 
 
@@ -168,24 +168,24 @@ def test_what_is_not_an_export_stays(run, tmp_path):
     before = sorted(run.rglob("*"))
     for folder in (run, run / "reactive", tmp_path):
         with pytest.raises(OutputError, match="holds something else than an earlier export"):
-            export(run, "xtc", folder=folder, overwrite=True)
+            export_run(run, "xtc", output=folder, overwrite=True)
     assert sorted(run.rglob("*")) == before
 
 
 def test_a_failed_export_keeps_the_earlier_one(run, crossing):
-    export(run, "gromacs")
+    export_run(run, "gromacs")
     kept = sorted(path.name for path in (run / "export" / "gromacs").iterdir())
     write_trr(run / "reactive" / "reactive_0002.trr", crossing[2], None, np.arange(len(crossing[2])))
     report_again(run, "reactive")
     with pytest.raises(TrajectoryError):
-        export(run, "gromacs", overwrite=True)
+        export_run(run, "gromacs", overwrite=True)
     assert sorted(path.name for path in (run / "export" / "gromacs").iterdir()) == kept
 
 
 def test_no_molecule(tmp_path):
     with pytest.raises(OutputError, match="holds no run"):
-        export(tmp_path, "xtc")
+        export_run(tmp_path, "xtc")
     content = load_settings(find_system("c_channel")).model_dump(mode="json", exclude_none=True)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
     with pytest.raises(SpacetimeError, match="is a run on a model surface"):
-        export(tmp_path, "xtc")
+        export_run(tmp_path, "xtc")

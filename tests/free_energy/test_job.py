@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from spacetime_tps.cli.app import app
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.free_energy.job import free_energies
+from spacetime_tps.free_energy.job import compute_free_energy
 
 
 def refused(folder: Path, error: type[Exception], match: str, **arguments) -> None:
     before = sorted(folder.rglob("*"))
     with pytest.raises(error, match=match):
-        free_energies(folder, **arguments)
+        compute_free_energy(folder, **arguments)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -53,19 +53,17 @@ def test_nothing_to_resume(with_geodesic):
     refused(with_geodesic, OutputError, "holds nothing to resume", resume=True)
 
 
-@pytest.fixture
-def short(monkeypatch):
-    """Windows of a tenth of a picosecond: their figures mean little, and the job does all that it does with them."""
-    for name in ("_FRAME_INTERVAL", "_WEAK_FRAME_INTERVAL", "_FREE_FRAME_INTERVAL"):
-        monkeypatch.setattr(f"spacetime_tps.free_energy.windows.{name}", 0.01)
+SHORT = dict.fromkeys(("frame_interval", "weak_frame_interval", "free_frame_interval"), "0.01 ps") | {"sweeps": 6}
+"""Windows of a tenth of a picosecond: their figures mean little, and the job does all that it does with them."""
 
 
 ASKED = {"windows": 12, "frames": 10, "paths": 2}
 
 
-def test_files_and_interruption(with_geodesic, short):
+@pytest.mark.parametrize("with_geodesic", [{"free_energy": SHORT}], indirect=True)
+def test_files_and_interruption(with_geodesic):
     """Ctrl-C after three sweeps, then --resume, ends like a job that was not interrupted, by one process or by two."""
-    whole = free_energies(with_geodesic, **ASKED, workers=2)
+    whole = compute_free_energy(with_geodesic, **ASKED, workers=2)
     folder = with_geodesic / "free_energy"
     assert json.loads((folder / "free_energy.json").read_text()) == whole
     with (folder / "profile.csv").open(newline="") as file:
@@ -76,11 +74,11 @@ def test_files_and_interruption(with_geodesic, short):
     assert all(np.isfinite(whole[name][key]) for name in ("windows", "annealing") for key in ("value", "error"))
     assert whole["replica_exchange"] is None
     ensembles = len(overlap)
-    assert whole["evaluations"]["windows"] == 8 * ensembles * (30 + 10) * 10
-    sweeps = [np.load(folder / f"sweep_{index}.npy") for index in range(8)]
+    assert whole["evaluations"]["windows"] == 6 * ensembles * (30 + 10) * 10
+    sweeps = [np.load(folder / f"sweep_{index}.npy") for index in range(6)]
     assert {sweep.shape for sweep in sweeps} == {(ensembles, 10, 22, 3)}
 
-    for file in [*folder.glob("sweep_[3-7].npy"), folder / "free_energy.json"]:
+    for file in [*folder.glob("sweep_[3-5].npy"), folder / "free_energy.json"]:
         file.unlink()
     result = CliRunner().invoke(
         app, ["free-energy", str(with_geodesic), "--windows", "12", "--frames", "10", "--paths", "2"]
@@ -90,8 +88,8 @@ def test_files_and_interruption(with_geodesic, short):
     for content in (kept[:1000], b"", bytes(len(kept)), (folder / "sweep_0.npy").read_bytes()):
         (folder / "sweep_1.npy").write_bytes(content)
         with pytest.raises(OutputError, match=r"sweep_1.npy is not as it was written: remove it"):
-            free_energies(with_geodesic, **ASKED, resume=True)
+            compute_free_energy(with_geodesic, **ASKED, resume=True)
     (folder / "sweep_1.npy").write_bytes(kept)
-    assert free_energies(with_geodesic, **ASKED, resume=True, workers=1) == whole
+    assert compute_free_energy(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
-        free_energies(with_geodesic, **(ASKED | {"frames": 20}), resume=True)
+        compute_free_energy(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

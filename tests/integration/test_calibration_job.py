@@ -12,8 +12,7 @@ import yaml
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from spacetime_tps.calibration.job import MARGIN, calibrate
-from spacetime_tps.calibration.windows import CHAINS
+from spacetime_tps.calibration.job import calibrate
 from spacetime_tps.cli.app import app
 
 POINTS, WINDOWS, FRAMES = 2, 3, 10
@@ -30,6 +29,8 @@ SMALL: dict[str, Any] = {
     "geodesics": {"points": 16, "knots": 4, "graph_samples": 20, "channels": 1, "graph_levels": 2, "region": None},
     "paths": {"count": 1, "count_region_avoiding": 0, "length": "0.032 ps"},
     "shooting": {"reactive": 0},
+    "windows": {"replicas": 4, "equilibration": "1 ps", "frame_interval": "0.04 ps"},
+    "calibration": {"log_snr_margin": 0.3},
 }
 TORSIONS = {
     "coordinates": {"kind": "torsions", "dihedrals": ["phi", "psi"]},
@@ -79,7 +80,7 @@ def test_files(finished, results):
 def test_points_span_the_stored_geodesics(finished, results):
     log_snr = np.concatenate([np.load(path)["log_snr"] for path in (finished / "geodesics").glob("*.npz")])
     found = [row["log_snr"] for row in results["points"]]
-    np.testing.assert_allclose(found, np.linspace(log_snr.min() - MARGIN, log_snr.max() + MARGIN, POINTS))
+    np.testing.assert_allclose(found, np.linspace(log_snr.min() - 0.3, log_snr.max() + 0.3, POINTS))
 
 
 def test_curve_adds_up(results):
@@ -104,7 +105,7 @@ def test_scores_are_differences_in_errors(results):
 
 def test_evaluations_are_counted(results):
     """3 ps and a frame every 0.05 ps, in steps of 1 fs."""
-    each = CHAINS * (3000 + 50 * FRAMES)
+    each = 4 * (1000 + 40 * FRAMES)
     assert results["evaluations"] == {"points": POINTS * each, "curve": WINDOWS * each}
 
 

@@ -15,10 +15,8 @@ import yaml
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from spacetime_tps.calibration import windows
 from spacetime_tps.cli.app import app
 from spacetime_tps.denoisers import PotentialDenoiser
-from spacetime_tps.pipeline import on_policy as refinement
 from spacetime_tps.pipeline import run as pipeline
 from spacetime_tps.runs.layout import POTENTIAL as FILE
 from spacetime_tps.runs.layout import TRAINING_CHECKPOINT as CHECKPOINT
@@ -182,16 +180,14 @@ def files_run(folder: Path, trained: Path, denoiser: dict[str, Any], frames: str
     """The main job on samples of another run."""
     samples = {"method": "files", "trajectories": [str(trained / "samples" / frames)], "model_temperature": "1000 K"}
     content = SMALL | {"samples": samples, "denoiser": denoiser, "geodesics": SMALL["geodesics"] | geodesics}
+    content["windows"] = {"count": 4, "frames": 20, "equilibration": "0.5 ps"}
     config = write_yaml(folder / "run.yaml", content)
     return command("run", SYSTEM, "--output", str(folder / "run"), "--config", str(config), "--workers", "2")
 
 
 class TestRun:
-    def test_pretrained_denoiser_and_a_round_on_policy(self, trained, tmp_path, monkeypatch):
+    def test_pretrained_denoiser_and_a_round_on_policy(self, trained, tmp_path):
         """The round trains the network further on windows along the geodesic; these are few and short here."""
-        monkeypatch.setattr(refinement, "WINDOWS", 4)
-        monkeypatch.setattr(refinement, "_FRAMES", 20)
-        monkeypatch.setattr(windows, "_EQUILIBRATION", 0.5)
         denoiser = POTENTIAL | {"pretrained": str(trained / FILE)}
         result = files_run(tmp_path, trained, denoiser, rounds=1)
         assert result.exit_code == 0, result.output

@@ -1,6 +1,9 @@
 """The whole job on the C-shaped channel with few walkers: its files, its figures, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.image
@@ -13,6 +16,7 @@ from spacetime_tps.cli.app import app
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, SEED, COUNT, STEPS, POINTS = "c_channel", 4, 24, 2000, 48
 SMALL = {
     "surface": {"coordinates": {"x": {"nodes": 65}, "y": {"nodes": 65}}},
@@ -54,6 +58,24 @@ def finished(tmp_path_factory, config) -> Path:
 @pytest.fixture(scope="module")
 def summary(finished) -> dict:
     return json.loads((finished / "summary.json").read_text())
+
+
+def test_folder_with_brackets_and_output_in_ascii(config, tmp_path):
+    """To a file that is not UTF-8 the command prints whole lines without escape codes, and paths as they are."""
+    name = "out[/bold]:dog:"
+    result = subprocess.run(
+        [sys.executable, "-m", "spacetime_tps", "run", SYSTEM, "--output", name, "--config", config],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / name / "summary.json").is_file()
+    told = result.stderr.decode("ascii") + result.stdout.decode("ascii")
+    assert f"results in {name}" in told
+    assert "\x1b" not in told
+    assert all(line.strip() for line in told.splitlines())
 
 
 def test_walkers_find_the_channel_only_with_the_bound(summary):
@@ -129,10 +151,13 @@ def test_foreign_folders_are_left_alone(tmp_path, config):
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_resume_is_refused(tmp_path, config):
-    result = command(tmp_path / "run", "--config", config, "--resume")
-    assert result.exit_code == 1
-    assert "cannot go on" in result.output
+def test_resume_is_refused(finished, tmp_path, config):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    for folder, message in ((finished, "cannot go on"), (tmp_path / "run", "holds no run to resume")):
+        result = command(folder, "--config", config, "--resume")
+        assert result.exit_code == 1
+        assert message in result.output
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
     assert not (tmp_path / "run").exists()
 
 

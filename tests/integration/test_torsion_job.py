@@ -81,7 +81,9 @@ def command(output: Path, config: Path, *options: str):
 @pytest.fixture(scope="module")
 def finished(folder) -> Path:
     result = command(folder / "run", folder / "small.yaml", "--seed", "3", "--workers", "1")
-    assert result.exit_code == 0, result.output
+    found = json.loads((folder / "run" / "summary.json").read_text())["reactive"]["reactive"]
+    assert result.exit_code == (0 if found else 3), result.output
+    assert ("What to change first" in result.output) == (not found)
     return folder / "run"
 
 

@@ -15,7 +15,7 @@ from spacetime_tps.dynamics.shooting import lost_shot, shoot
 from spacetime_tps.dynamics.workers import Engine, InProcessPool
 from spacetime_tps.errors import ConfigError, DynamicsError, OutputError, TrajectoryError
 from spacetime_tps.path_ensemble import job as path_sampling_job
-from spacetime_tps.path_ensemble.job import sample_paths
+from spacetime_tps.path_ensemble.job import sample_path_ensemble
 from spacetime_tps.pipeline.reactive import ShootingPoints, make_reactive
 from spacetime_tps.runs.beginning import prepared
 from spacetime_tps.runs.folder import Run, named_seed
@@ -121,7 +121,7 @@ def test_paths_without_a_frame_between(context, molecule):
 
 
 def test_chains(run, molecule):
-    results = sample_paths(run, moves=4, chains=2, keep_every=2)
+    results = sample_path_ensemble(run, moves=4, chains=2, keep_every=2)
     folder = run / "path_ensemble"
     table = rows(folder / "moves.csv")
     assert [(int(row["move"]), int(row["chain"])) for row in table] == [(m, c) for m in range(1, 5) for c in range(2)]
@@ -151,7 +151,7 @@ def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
     def content() -> dict[str, bytes]:
         return {f.name: f.read_bytes() for f in folder.iterdir() if f.suffix in (".trr", ".csv")}
 
-    sample_paths(run, **options)
+    sample_path_ensemble(run, **options)
     whole = content()
     take = path_sampling_job._Sampling._take
 
@@ -163,9 +163,9 @@ def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
     with monkeypatch.context() as patch:
         patch.setattr(path_sampling_job._Sampling, "_take", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            sample_paths(run, **options, overwrite=True)
+            sample_path_ensemble(run, **options, overwrite=True)
     assert len((folder / "moves.jsonl").read_text().splitlines()) == 4
-    sample_paths(run, **options, resume=True)
+    sample_path_ensemble(run, **options, resume=True)
     assert content() == whole
 
 
@@ -182,18 +182,18 @@ def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
 )
 def test_refusals_leave_no_trace(run, options, error, message):
     with pytest.raises(error, match=message):
-        sample_paths(run, **options)
+        sample_path_ensemble(run, **options)
     assert not (run / "path_ensemble").exists()
 
 
 def test_other_settings_do_not_resume(run):
-    sample_paths(run, moves=1, chains=2)
+    sample_path_ensemble(run, moves=1, chains=2)
     with pytest.raises(OutputError, match="was begun with move two_way, not one_way"):
-        sample_paths(run, moves=2, chains=2, move="one_way", resume=True)
+        sample_path_ensemble(run, moves=2, chains=2, move="one_way", resume=True)
     with pytest.raises(OutputError, match="is there already"):
-        sample_paths(run, moves=2, chains=2)
+        sample_path_ensemble(run, moves=2, chains=2)
     with pytest.raises(ConfigError, match="500 chains need as many reactive trajectories"):
-        sample_paths(run, moves=2, chains=500, overwrite=True)
+        sample_path_ensemble(run, moves=2, chains=500, overwrite=True)
     assert (run / "path_ensemble" / "path_ensemble.json").is_file()  # what is refused replaces nothing
 
 
@@ -210,20 +210,20 @@ def test_first_paths_that_are_none_are_refused(run, change, message):
     write_trr(file, *change(*read_trr(file)))
     report_again(run)
     with pytest.raises(TrajectoryError, match=message):
-        sample_paths(run, moves=1, chains=2)
+        sample_path_ensemble(run, moves=1, chains=2)
 
 
 def test_runs_that_have_no_model_or_no_trajectory(run, tmp_path):
     (run / "reactive" / "committor.json").write_text("{}")
     report_again(run)
     with pytest.raises(OutputError, match="not a committor model of ours"):
-        sample_paths(run)
+        sample_path_ensemble(run)
     (run / "reactive" / "committor.json").unlink()
     report_again(run)
     with pytest.raises(OutputError, match="has no committor model"):
-        sample_paths(run)
+        sample_path_ensemble(run)
     for file in (run / "reactive").glob("*.trr"):
         file.unlink()
     report_again(run)
     with pytest.raises(OutputError, match="has no reactive trajectory to begin with"):
-        sample_paths(run)
+        sample_path_ensemble(run)

@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 
 from spacetime_tps.pipeline.annealed_paths import straight_line
-from spacetime_tps.pipeline.schedules import WINDOWS, make_schedule, smooth
+from spacetime_tps.pipeline.schedules import make_schedule, smooth
+
+WINDOWS = 12
+SHORT = {"paths": {"friction": {"windows": WINDOWS, "length": "0.05 ps", "equilibration": "0.02 ps"}}}
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-    monkeypatch.setattr("spacetime_tps.pipeline.schedules._LENGTH", 0.05)
-    monkeypatch.setattr("spacetime_tps.pipeline.schedules._EQUILIBRATION", 0.02)
-
-
+@pytest.mark.parametrize("run", [SHORT], indirect=True)
 def test_friction_costs_windows_and_says_what_it_found(run):
     schedule = straight_line(run, 5500.0)
     made = make_schedule(run, schedule, "friction", np.random.SeedSequence(1), "straight")

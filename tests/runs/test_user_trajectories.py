@@ -45,7 +45,7 @@ def test_a_mirrored_frame_is_refused(kind, frames, run, tmp_path):
     message = rf"d\.{kind}: frame 2 is the mirror image of the structures at ALA2-CA"
     with pytest.raises(TrajectoryError, match=message):
         load_user_trajectory(path, run.molecule)
-    asked = {"frames": str(path), "count": None}
+    asked = {"source": str(path), "max_frames": None}
     with pytest.raises(TrajectoryError, match=message):
         choose_frames(run, asked, np.random.default_rng(0))
 

@@ -10,8 +10,8 @@ def job(monkeypatch, script):
     module = script("dynamics_committor")
     asked = {}
 
-    def committors(output, **settings):
-        asked.update(settings, output=output)
+    def measure_committor(run, **settings):
+        asked.update(settings, run=run)
         rows = [{"predicted": 0.5, "p_b": p_b} for p_b in (0.45, 0.55, 1.0, None)]
         test = {"frames": 3, "mean": 0.667, "mean_error": 0.17, "observed_variance": 0.09, "standard_deviation": 0.28}
         outcomes = {"A": 9, "B": 18, "none": 2, "failed": 1}
@@ -23,7 +23,7 @@ def job(monkeypatch, script):
             "evaluations": 12345,
         }
 
-    monkeypatch.setattr(module, "committors", committors)
+    monkeypatch.setattr(module, "measure_committor", measure_committor)
     return module, asked
 
 
@@ -31,8 +31,8 @@ def test_section(job, tmp_path):
     module, asked = job
     figures = module.section(tmp_path, 7, module.Effort(frames=4, shots=25))
     assert asked == {
-        "output": tmp_path,
-        "count": 4,
+        "run": tmp_path,
+        "max_frames": 4,
         "shots": 25,
         "band": (0.4, 0.6),
         "seed": 7,

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+SHORT = {"length": "0.03 ps", "equilibration": "0.01 ps"}
+
 
 def table_rows(text: str) -> list[list[str]]:
     """Cells of every line of a Markdown table; all lines of a table have as many."""
@@ -14,10 +16,9 @@ def table_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for table in tables for line in table]
 
 
-def test_schedules_have_equal_evaluations(with_geodesic, script, monkeypatch, capsys):
+@pytest.mark.parametrize("with_geodesic", [{"paths": {"friction": SHORT}}], indirect=True)
+def test_schedules_have_equal_evaluations(with_geodesic, script, capsys):
     """Nine rows, of which those with friction have fewer paths, for their windows count."""
-    monkeypatch.setattr("spacetime_tps.pipeline.schedules._LENGTH", 0.03)
-    monkeypatch.setattr("spacetime_tps.pipeline.schedules._EQUILIBRATION", 0.01)
     module = script("dynamics_schedules")
     effort = module.Effort(paths=16, lengths=(0.128,), equilibration=0.05)
     content = module.section(with_geodesic, 1, effort)
@@ -35,12 +36,11 @@ def test_schedules_have_equal_evaluations(with_geodesic, script, monkeypatch, ca
 
 def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     """Of a straight line at one SNR all three are one curve, and say the same ΔF between the ends."""
-    monkeypatch.setattr("spacetime_tps.free_energy.windows._FRAME_INTERVAL", 0.03)
     module = script("dynamics_free_energy")
     estimate = {"value": 7.0, "error": 1.0}
     job = {"windows": estimate, "annealing": estimate, "replica_exchange": None}
     monkeypatch.setattr(
-        module, "free_energies", lambda *_, **__: job | {"evaluations": {"windows": 1000, "annealing": 10}}
+        module, "compute_free_energy", lambda *_, **__: job | {"evaluations": {"windows": 1000, "annealing": 10}}
     )
     monkeypatch.setattr(
         module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule

@@ -23,16 +23,17 @@ def estimate(**changes: Any) -> RunEstimate:
 
 
 def test_parts_of_the_shipped_run():
-    samples, denoiser, geodesics, paths, shooting = estimate().parts
+    samples, denoiser, windows, geodesics, paths, shooting = estimate().parts
     assert samples.steps == pytest.approx(5 * 850_000)
     assert samples.memory == pytest.approx(2 * 5 * 3400 * 22 * 3 * 8)
     assert samples.disk == pytest.approx(6 * 3400 * 22 * 3 * 4)
     assert denoiser.memory == pytest.approx(2 * 8 * 3 * (48 * 30 * 30 + 24 * 3400))
+    assert windows.steps == pytest.approx(3 * 8 * (3000 + 40 * 50))
     assert geodesics.steps == pytest.approx(2 * 2 * 16 * 1024)
     assert paths.steps == pytest.approx((6 * 64 + 16) * 1024)
     assert paths.memory == pytest.approx(64 * 256 * 22 * 6 * 8)
     assert shooting.steps == pytest.approx(2 * 512 * 5000)
-    assert estimate().steps == pytest.approx(sum(part.steps for part in (samples, geodesics, paths, shooting)))
+    assert estimate().steps == pytest.approx(sum(part.steps for part in (samples, windows, geodesics, paths, shooting)))
 
 
 def test_surface_run():
