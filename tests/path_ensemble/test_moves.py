@@ -80,7 +80,7 @@ def test_without_the_acceptance_the_speeds_are_wrong(worker, corridor, monkeypat
 @pytest.mark.parametrize("kind, biased, moves", [("one_way", False, 150), ("two_way", True, 60)])
 def test_double_well_agrees_with_plain_dynamics(worker, script, kind, biased, moves):
     """Durations and crossing points in two dimensions; p > 0.01 by chance in 98 of 100 seeds."""
-    ensemble = script("dynamics_ensemble")
+    ensemble = script("path_ensemble")
     case = dataclasses.replace(ensemble.double_well(barrier=1.0), frame_steps=25, max_frames=200)
     pool = worker(case.engine)
     effort = ensemble.Effort(walkers=2, frames=4000, chains=4, moves=moves)
@@ -98,7 +98,7 @@ def test_double_well_agrees_with_plain_dynamics(worker, script, kind, biased, mo
 
 @pytest.fixture
 def double_well(worker, script):
-    ensemble = script("dynamics_ensemble")
+    ensemble = script("path_ensemble")
     case = dataclasses.replace(ensemble.double_well(barrier=1.0), frame_steps=25, max_frames=200)
     pool = worker(case.engine)
     effort = ensemble.Effort(walkers=1, frames=1500)

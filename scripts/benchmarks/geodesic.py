@@ -8,7 +8,7 @@
    steps of Adam on a spline on the same network, timed in the same run; each curve, at 128 points, judged by the exact
    denoiser of the paper's surface.
 
-Usage: ``python scripts/benchmark_geodesic.py [--seed 0] [--json FILE] [--figure FILE] [--reference DIR]``
+Usage: ``python scripts/benchmarks/geodesic.py [--seed 0] [--json FILE] [--figure FILE] [--reference DIR]``
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from figure_toy_geodesic import ENDS as TOY_ENDS
-from figure_toy_geodesic import TOY, from_schedule
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from reference_data import PaperSurface, paper_curve, paper_denoiser, paper_ends
+from reference_data import TOY, PaperSurface, paper_curve, paper_denoiser, paper_ends, toy_ends
 
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.base import Denoiser
@@ -58,7 +56,7 @@ def normal_case(mean_a: float, s_a: float, mean_b: float, s_b: float) -> tuple[P
 def closed_forms() -> list[dict[str, Any]]:
     """Lengths against N; the toy's reference is the solver's own at 4,096 points, which has no closed form."""
     normal = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
-    toy = tuple(from_schedule(*end) for end in TOY_ENDS)
+    toy = toy_ends()
     exact_toy = solve_geodesic(TOY, *toy, points=4096, knots=60).length
     cases: list[tuple[str, Denoiser, Points, Points, float]] = [
         ("N(−1, 0.1²) → N(1, 0.1²)", normal, *normal_case(-1, 0.1, 1, 0.1)),

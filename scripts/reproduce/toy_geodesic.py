@@ -4,7 +4,7 @@ Data: three Gaussians. Noise: variance preserving, with log SNR λ(t) = 10 − 2
 the geodesic over the density of x_t, and p(x₀|x_t) along it; the table has its length, which should be 6.408, its
 apex, which should be at t = 0.618, and 2E/L², which is 1 at constant speed.
 
-Usage: ``python scripts/figure_toy_geodesic.py [--output runs/figures/toy_geodesic.png]``
+Usage: ``python scripts/reproduce/toy_geodesic.py [--output runs/figures/toy_geodesic.png]``
 """
 
 from __future__ import annotations

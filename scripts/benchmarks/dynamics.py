@@ -3,15 +3,15 @@
 Alanine dipeptide in vacuum at 300 K. The main job is run for each seed, and all starts from its results. Sections,
 each of which can be measured alone; what FILE holds of the others is kept:
 
-- shooting: what reactive trajectories cost (``dynamics_shooting.py``)
-- schedules: where annealed paths spend their steps (``dynamics_schedules.py``)
-- committor: frames that the committor model calls one half (``dynamics_committor.py``)
-- decorrelation: what a hundred decorrelated paths cost (``dynamics_decorrelation.py``)
-- free_energy: spacings of windows at equal cost, and long replica exchanges (``dynamics_free_energy.py``; the first
+- shooting: what reactive trajectories cost (``shooting.py``)
+- schedules: where annealed paths spend their steps (``schedules.py``)
+- committor: frames that the committor model calls one half (``committor.py``)
+- decorrelation: what a hundred decorrelated paths cost (``decorrelation.py``)
+- free_energy: spacings of windows at equal cost, and long replica exchanges (``free_energy.py``; the first
   time an hour more)
-- ensemble: path ensembles against long plain dynamics (``dynamics_ensemble.py``); of the first seed alone
+- ensemble: path ensembles against long plain dynamics (``path_ensemble.py``); of the first seed alone
 
-Usage: ``python scripts/benchmark_dynamics.py --json FILE [--seeds 0,1,2] [--sections shooting,committor]
+Usage: ``python scripts/benchmarks/dynamics.py --json FILE [--seeds 0,1,2] [--sections shooting,committor]
 [--output runs/dynamics]``
 """
 
@@ -21,12 +21,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import dynamics_committor
-import dynamics_decorrelation
-import dynamics_ensemble
-import dynamics_free_energy
-import dynamics_schedules
-import dynamics_shooting
+import committor
+import decorrelation
+import free_energy
+import path_ensemble
+import schedules
+import shooting
 from sections import one_of, write_section
 
 from spacetime_tps import run
@@ -47,16 +47,16 @@ def main_job(output: Path, seed: int) -> Path:
 def measure(name: str, output: Path, seeds: list[int]) -> list[dict[str, Any]]:
     """Figures of a section, for each seed."""
     if name == "ensemble":
-        return [dynamics_ensemble.section(seeds[0])]
+        return [path_ensemble.section(seeds[0])]
     runs = {seed: main_job(output, seed) for seed in seeds}
     if name == "free_energy":
-        reference = {"reference": dynamics_free_energy.reference(output / "reference")}
-        return [reference | dynamics_free_energy.section(runs[seed], seed) for seed in seeds]
+        reference = {"reference": free_energy.reference(output / "reference")}
+        return [reference | free_energy.section(runs[seed], seed) for seed in seeds]
     module = {
-        "shooting": dynamics_shooting,
-        "schedules": dynamics_schedules,
-        "committor": dynamics_committor,
-        "decorrelation": dynamics_decorrelation,
+        "shooting": shooting,
+        "schedules": schedules,
+        "committor": committor,
+        "decorrelation": decorrelation,
     }[name]
     return [module.section(runs[seed], seed) for seed in seeds]
 
@@ -64,14 +64,14 @@ def measure(name: str, output: Path, seeds: list[int]) -> list[dict[str, Any]]:
 def show(name: str, contents: list[dict[str, Any]]) -> None:
     """Print a section's tables."""
     if name == "committor":
-        dynamics_committor.print_tables(contents)
+        committor.print_tables(contents)
         return
     module = {
-        "shooting": dynamics_shooting,
-        "schedules": dynamics_schedules,
-        "decorrelation": dynamics_decorrelation,
-        "free_energy": dynamics_free_energy,
-        "ensemble": dynamics_ensemble,
+        "shooting": shooting,
+        "schedules": schedules,
+        "decorrelation": decorrelation,
+        "free_energy": free_energy,
+        "ensemble": path_ensemble,
     }[name]
     for content in contents:
         print(f"\nseed {content['seed']}\n")

@@ -7,7 +7,7 @@ import pytest
 @pytest.fixture
 def job(monkeypatch, script):
     """The script, with a job that measures nothing: four frames, one of them undecided."""
-    module = script("dynamics_committor")
+    module = script("committor")
     asked = {}
 
     def committors(output, **settings):

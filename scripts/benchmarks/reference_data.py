@@ -8,13 +8,14 @@ nothing else needs them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spacetime_tps.denoisers import ExternalDenoiser, GridDenoiser
+from spacetime_tps.denoisers import ExternalDenoiser, GaussianMixtureDenoiser, GridDenoiser
 from spacetime_tps.spacetime import Points, point
 
 ENDS = ((-2.55, 2.7), (0.95, -0.4))
@@ -23,6 +24,8 @@ LOG_SNR = 4.0
 """Of both ends."""
 GRID = 180
 """Nodes of each axis of the exact denoiser, on [−π, π)."""
+TOY = GaussianMixtureDenoiser([0.275, 0.45, 0.275], [[-2.5], [0.5], [2.5]], np.full((3, 1, 1), 0.75**2))
+"""The one-dimensional mixture of Fig. 1, which needs no files."""
 
 
 class PaperSurface:
@@ -56,11 +59,20 @@ class PaperSurface:
         return GridDenoiser(-energy, [axis, axis])
 
 
+def variance_preserving(x_t: Sequence[float], log_snr: float) -> Points:
+    """The spacetime point (y, λ) of a noisy sample: y = x_t/α with α² = sigmoid(λ)."""
+    return point(np.array(x_t) * math.sqrt(1 + math.exp(-log_snr)), log_snr)
+
+
 def paper_ends() -> tuple[Points, Points]:
-    """The two ends as spacetime points, y = x_t/α with α² = sigmoid(λ)."""
-    alpha = math.sqrt(1 / (1 + math.exp(-LOG_SNR)))
-    first, second = (point(np.array(x_t) / alpha, LOG_SNR) for x_t in ENDS)
+    """The two ends of the 2-D task."""
+    first, second = (variance_preserving(x_t, LOG_SNR) for x_t in ENDS)
     return first, second
+
+
+def toy_ends() -> tuple[Points, Points]:
+    """The two ends of Fig. 1, at t = 0.35 and 0.4 of λ = 10 − 20 t."""
+    return variance_preserving([-2.3], 3.0), variance_preserving([2.0], 2.0)
 
 
 def paper_curve(folder: Path) -> Points:

@@ -28,7 +28,7 @@ def table(monkeypatch, capsys, tmp_path, script):
 
 
 def test_toy_geodesic_is_the_one_of_the_paper(table):
-    ((length, _, speed_ratio, apex, converged),) = table("figure_toy_geodesic")
+    ((length, _, speed_ratio, apex, converged),) = table("toy_geodesic")
     assert float(length) == pytest.approx(6.408, abs=1e-3)
     assert float(apex) == pytest.approx(0.618, abs=1e-3)
     assert float(speed_ratio) == pytest.approx(1, abs=1e-4)
@@ -36,7 +36,7 @@ def test_toy_geodesic_is_the_one_of_the_paper(table):
 
 
 def test_no_probability_flow_is_shorter_than_the_geodesic_between_its_ends(table):
-    rows = table("figure_probability_flow")
+    rows = table("probability_flow")
     assert len(rows) >= 2
     for _, _, flow, geodesic, *_, converged in rows:
         assert converged == "yes"
@@ -46,7 +46,7 @@ def test_no_probability_flow_is_shorter_than_the_geodesic_between_its_ends(table
 @pytest.fixture
 def digits(script):
     pytest.importorskip("skimage")
-    return script("figure_digits")
+    return script("digits")
 
 
 def gaussian(dimension: int, variance: float) -> GaussianMixtureDenoiser:

@@ -18,7 +18,7 @@ def test_schedules_have_equal_evaluations(with_geodesic, script, monkeypatch, ca
     """Nine rows, of which those with friction have fewer paths, for their windows count."""
     monkeypatch.setattr("spacetime_tps.pipeline.schedules._LENGTH", 0.03)
     monkeypatch.setattr("spacetime_tps.pipeline.schedules._EQUILIBRATION", 0.01)
-    module = script("dynamics_schedules")
+    module = script("schedules")
     effort = module.Effort(paths=16, lengths=(0.128,), equilibration=0.05)
     content = module.section(with_geodesic, 1, effort)
     rows = content["rows"]
@@ -36,7 +36,7 @@ def test_schedules_have_equal_evaluations(with_geodesic, script, monkeypatch, ca
 def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
     """Of a straight line at one SNR all three are one curve, and say the same ΔF between the ends."""
     monkeypatch.setattr("spacetime_tps.free_energy.windows._FRAME_INTERVAL", 0.03)
-    module = script("dynamics_free_energy")
+    module = script("free_energy")
     estimate = {"value": 7.0, "error": 1.0}
     job = {"windows": estimate, "annealing": estimate, "replica_exchange": None}
     monkeypatch.setattr(
@@ -65,7 +65,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch, capsys):
 
 def test_reference_is_kept(tmp_path, script, monkeypatch):
     """The mean of two replica exchanges that start in A, B and A; the second time they are not run again."""
-    module = script("dynamics_free_energy")
+    module = script("free_energy")
     monkeypatch.setattr(module, "LADDER", ("300 K", "320 K", "1000 K"))
     first = module.reference(tmp_path / "reference", length="24 ps")
     assert first["evaluations"]["sampling"] == 2 * 3 * 96 * 251
@@ -80,7 +80,7 @@ def test_reference_is_kept(tmp_path, script, monkeypatch):
 
 def test_ensemble_of_the_double_well(script, capsys):
     """At small effort: durations and crossings of path ensembles are those of plain dynamics."""
-    module = script("dynamics_ensemble")
+    module = script("path_ensemble")
     effort = module.Effort(walkers=4, frames=4000, chains=4, moves=30)
     case = module.double_well()
     system = module.measure(case, np.random.SeedSequence(3), effort)
@@ -98,7 +98,7 @@ def test_ensemble_of_the_double_well(script, capsys):
 
 
 def test_crossings_are_interpolated(script):
-    module = script("dynamics_ensemble")
+    module = script("path_ensemble")
     case = dataclasses.replace(module.double_well(), position=lambda x: 2 * x[:, 0, 0] + 1)
     path = np.repeat(case.start[None], 6, axis=0)
     path[:, 0, 0] = [-1.0, -0.7, -0.3, 0.1, 0.6, 1.0]

@@ -3,7 +3,7 @@
 Runs ``spacetime-tps run alanine_dipeptide`` once for each seed (runs that are there already are read) and prints means
 over seeds; "±" is the mean over seeds of the standard deviation over paths.
 
-Usage: ``python scripts/benchmark_alanine_dipeptide.py [--seeds 0 1 2] [--output runs/benchmark] [--json FILE]``
+Usage: ``python scripts/benchmarks/main_job.py [--seeds 0 1 2] [--output runs/benchmark] [--json FILE]``
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ weights add up to one. Where a run has put no bias, its free energy is the highe
 ``free_energy.npz`` holds ``phi``, ``psi`` (rad, 90 each, on [-pi, pi)), ``energy`` and ``error`` (kJ/mol, [phi, psi],
 lowest energy 0), ``temperature`` (K), ``bias_factor`` and ``length`` (ns, of each run).
 
-Usage: ``python scripts/build_ramachandran.py [--length NS] [--seed N] [--workers N] [--output FILE] [--work FOLDER]``
+Usage: ``python systems/ramachandran/build.py [--length NS] [--seed N] [--workers N] [--output FILE] [--work FOLDER]``
 
 Every 50 ps a run leaves its bias and state in the work folder, from where another call goes on; a ``--length`` that
 the runs have behind them already makes the surface of what there is.
@@ -88,12 +88,11 @@ def surface(energies: np.ndarray, kt: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    root = Path(__file__).resolve().parents[1]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--length", type=float, default=14.4, help="of each run, ns (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes; two runs have use for two")
-    parser.add_argument("--output", type=Path, default=root / "systems" / "ramachandran" / "free_energy.npz")
+    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().with_name("free_energy.npz"))
     parser.add_argument("--work", type=Path, default=Path("runs/ramachandran"), help="checkpoints of the runs")
     options = parser.parse_args()
     molecule = MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)

@@ -14,7 +14,7 @@ The networks have the same features, layers, batches and errors. Geodesics are s
 and of bounded variance, all within the same bounds of log SNR; their energy and largest variance by the exact denoiser,
 by quadrature on the surface's grid, are set against those of the exact geodesic, the optimum.
 
-Usage: ``python scripts/denoiser_surfaces.py [--reference DIR] [--seed N] [--json FILE]``
+Usage: ``python scripts/benchmarks/denoiser_surfaces.py [--reference DIR] [--seed N] [--json FILE]``
 """
 
 from __future__ import annotations

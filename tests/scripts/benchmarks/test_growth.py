@@ -9,7 +9,7 @@ import pytest
 
 
 def test_polyalanine_is_a_helix_of_l_residues(script):
-    build = script("build_polyalanine")
+    build = script("polyalanine")
     topology, _, positions = build.polyalanine(12)
     top = mdtraj.Topology.from_openmm(topology)
     assert top.n_atoms == 12 + 10 * 12
@@ -24,7 +24,7 @@ def test_polyalanine_is_a_helix_of_l_residues(script):
 
 
 def test_a_mirrored_or_crowded_molecule_is_refused(script):
-    build = script("build_polyalanine")
+    build = script("polyalanine")
     topology, _, positions = build.polyalanine(2)
     top = mdtraj.Topology.from_openmm(topology)
     with pytest.raises(RuntimeError, match="ALA2 is not an L-amino acid"):
@@ -39,17 +39,17 @@ def test_a_mirrored_or_crowded_molecule_is_refused(script):
 
 
 def test_the_exponent_is_that_of_a_power_law(script):
-    growth = script("benchmark_growth")
+    growth = script("growth")
     rows = [{"atoms": n, "network": "perceptron", "training_step": 1e-4 * n**1.5} for n in (50, 100, 400)]
     small = {"atoms": 10, "network": "perceptron", "training_step": 1.0}
     assert growth.exponent([small, *rows], "perceptron", "training_step") == pytest.approx(1.5)
 
 
 def test_costs_are_measured_and_written(script, monkeypatch, capsys, tmp_path):
-    growth = script("benchmark_growth")
+    growth = script("growth")
     table, figure = tmp_path / "growth.json", tmp_path / "growth.png"
     arguments = ["--residues", "1", "--batch", "4", "--points", "4", "--seconds", "0.01"]
-    monkeypatch.setattr(sys, "argv", ["benchmark_growth", *arguments, "--json", str(table), "--figure", str(figure)])
+    monkeypatch.setattr(sys, "argv", ["growth", *arguments, "--json", str(table), "--figure", str(figure)])
     growth.main()
     content = json.loads(table.read_text())
     assert [row["atoms"] for row in content["rows"]] == [10, 10, 22, 22]

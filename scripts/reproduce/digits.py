@@ -8,7 +8,7 @@ The mixture's geometry is exactly convex. The network's is not: nothing makes J 
 a minimiser finds such places. So curves that the network is asked about stay in the :class:`NoiseShell`, and those
 found on the network itself have one inner knot and few iterations; the tables say what is still wrong with them.
 
-Usage: ``python scripts/figure_digits.py [--output runs/figures] [--seed 0] [--json FILE]``
+Usage: ``python scripts/reproduce/digits.py [--output runs/figures] [--seed 0] [--json FILE]``
 (some five minutes on one core; needs scikit-image, ``pip install scikit-image``)
 """
 
@@ -47,7 +47,7 @@ from spacetime_tps.spacetime.family import moments_at
 try:
     from skimage.metrics import structural_similarity
 except ImportError as error:
-    raise SystemExit("figure_digits.py compares with SSIM and needs scikit-image: pip install scikit-image") from error
+    raise SystemExit("digits.py compares with SSIM and needs scikit-image: pip install scikit-image") from error
 
 SIDE, PIXELS = 8, 64
 TRAINING_IMAGES = 1500

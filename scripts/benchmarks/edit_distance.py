@@ -6,7 +6,7 @@ between them: how often a pair of one basin is nearer than a pair of two (AUC), 
 adjusted Rand index of average-linkage clustering into three. "AUC states" counts C5 and C7eq as one, as the states of
 the shipped system do. The denoiser has seen the hottest replica; it has seen neither the coldest one nor the noise.
 
-Usage: ``python scripts/benchmark_edit_distance.py [--run runs/alanine_dipeptide] [--per-basin 10] [--anchors 3 4 5 6]
+Usage: ``python scripts/benchmarks/edit_distance.py [--run runs/alanine_dipeptide] [--per-basin 10] [--anchors 3 4 5 6]
 [--noise 0.04] [--workers 2] [--seed 0] [--json FILE] [--figure FILE]``
 """
 

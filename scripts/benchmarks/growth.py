@@ -1,6 +1,6 @@
 """How the cost of the neural denoisers grows with the molecule: Ace-(Ala)_n-Nme from 10 to 302 atoms.
 
-Each molecule is an α-helix built by ``build_polyalanine`` and sampled by a short run of molecular dynamics at 300 K;
+Each molecule is an α-helix built by ``polyalanine`` and sampled by a short run of molecular dynamics at 300 K;
 its denoiser is a coarse low-rank mixture with a network on top. Two networks are compared, message passing and a
 perceptron on all latent coordinates, each in seconds of CPU time on one thread for
 
@@ -10,7 +10,7 @@ perceptron on all latent coordinates, each in seconds of CPU time on one thread 
 The exponent is the slope of log seconds against log atoms over the largest molecules. The smallest molecule is alanine
 dipeptide without its hydrogens.
 
-Usage: ``python scripts/benchmark_growth.py [--residues 1 3 7 14 29] [--batch 64] [--points 64] [--seconds 4]
+Usage: ``python scripts/benchmarks/growth.py [--residues 1 3 7 14 29] [--batch 64] [--points 64] [--seconds 4]
 [--seed 0] [--json FILE] [--figure FILE]``
 """
 
@@ -28,9 +28,9 @@ import mdtraj
 import numpy as np
 import openmm
 import torch
-from build_polyalanine import polyalanine
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from polyalanine import polyalanine
 
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import Denoiser, Moments, fit_mixture

@@ -6,7 +6,7 @@ from a graph of Boltzmann samples, all with the settings of ``systems/c_channel`
 "±" is the mean over seeds of the standard deviation over paths. A variance bound alone does not decide: from a straight
 start the solver obeys it by a shorter curve through the wall, where two narrow modes 0.9 apart exchange weights.
 
-Usage: ``python scripts/benchmark_c_channel.py [--seeds 0 1 2] [--json FILE]``, or ``--seed 0`` for one
+Usage: ``python scripts/benchmarks/c_channel.py [--seeds 0 1 2] [--json FILE]``, or ``--seed 0`` for one
 """
 
 from __future__ import annotations

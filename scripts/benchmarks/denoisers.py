@@ -5,9 +5,9 @@ Sections, each of which can be measured alone; what FILE holds of the others is 
 - surfaces: two model surfaces, where the exact denoiser judges (``denoiser_surfaces.py``); the paper's with --reference
 - heavy, all: alanine dipeptide, 10 heavy atoms and all 22 (``denoiser_molecule.py``)
 - rounds: on-policy refinement from samples of the two basins alone (``denoiser_rounds.py``)
-- growth: cost of a training step and of a geodesic's evaluation, 10 to 302 atoms (``benchmark_growth.py``)
+- growth: cost of a training step and of a geodesic's evaluation, 10 to 302 atoms (``growth.py``)
 
-Usage: ``python scripts/benchmark_denoisers.py --json FILE [--reference DIR] [--seed N] [--sections heavy,growth]
+Usage: ``python scripts/benchmarks/denoisers.py --json FILE [--reference DIR] [--seed N] [--sections heavy,growth]
 [--output runs/denoisers] [--config FILE]``
 """
 
@@ -17,10 +17,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import benchmark_growth
 import denoiser_molecule
 import denoiser_rounds
 import denoiser_surfaces
+import growth
 import torch
 from sections import one_of, write_section
 
@@ -59,7 +59,7 @@ def measure(name: str, arguments: argparse.Namespace, override: dict[str, Any]) 
     if name == "rounds":
         return denoiser_rounds.section(arguments.output, arguments.seed, override)
     if name == "growth":
-        return growth(arguments.seed)
+        return costs(arguments.seed)
     return denoiser_molecule.section(name, arguments.output, arguments.seed, override)
 
 
@@ -68,22 +68,20 @@ def show(name: str, content: dict[str, Any]) -> None:
     if name == "rounds":
         denoiser_rounds.print_tables(content)
     elif name == "growth":
-        benchmark_growth.print_table(content["rows"], content["exponents"])
+        growth.print_table(content["rows"], content["exponents"])
     elif name in denoiser_molecule.SECTIONS:
         denoiser_molecule.print_tables(content)
 
 
-def growth(seed: int) -> dict[str, Any]:
+def costs(seed: int) -> dict[str, Any]:
     """Costs by the number of atoms, and their exponents."""
     effort = argparse.Namespace(batch=64, points=64, seconds=4.0, seed=seed)
     torch.set_num_threads(1)
-    rows = benchmark_growth.measure(1, True, effort)
+    rows = growth.measure(1, True, effort)
     for residues in RESIDUES:
-        rows += benchmark_growth.measure(residues, False, effort)
-    names = benchmark_growth.NETWORKS
-    exponents = {
-        cost: {name: benchmark_growth.exponent(rows, name, cost) for name in names} for cost in benchmark_growth.COSTS
-    }
+        rows += growth.measure(residues, False, effort)
+    names = growth.NETWORKS
+    exponents = {cost: {name: growth.exponent(rows, name, cost) for name in names} for cost in growth.COSTS}
     return {**vars(effort), "rows": rows, "exponents": exponents}
 
 

@@ -14,7 +14,7 @@ Walkers start in A and follow a curve of 128 points by annealed overdamped Lange
 Straight lines are straight in (φ, ψ). Region-avoiding geodesics keep away from the highest point of the straight line.
 The time step, the numbers of steps, the bounds and the divergence were chosen by what they give on these surfaces.
 
-Usage: ``python scripts/benchmark_ramachandran.py [--reference DIR] [--paths N] [--seed N] [--json FILE]
+Usage: ``python scripts/benchmarks/ramachandran.py [--reference DIR] [--paths N] [--seed N] [--json FILE]
 [--figure FILE]``
 """
 

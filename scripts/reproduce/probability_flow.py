@@ -5,11 +5,11 @@ In schedule-free coordinates (y, λ), λ = log SNR, the probability-flow ODE of 
     dy/dλ = ½ (x̂(y, λ) − y):
 
 with noise σ = exp(−λ/2) it is dy/dσ = (y − x̂)/σ (Karras et al. 2022, Eq. 3), and dσ/dλ = −σ/2. For one Gaussian
-of variance s² it is solved by y ∝ √(s² + exp(−λ)). Each trajectory runs on the mixture of ``figure_toy_geodesic.py``
+of variance s² it is solved by y ∝ √(s² + exp(−λ)). Each trajectory runs on the mixture of ``toy_geodesic.py``
 from noise at t = 0.65 to almost data at t = 0.2; a geodesic joins its two ends. The table compares their Fisher-Rao
 lengths; the energy of a curve run through at constant speed is half its squared length.
 
-Usage: ``python scripts/figure_probability_flow.py [--output runs/figures/probability_flow.png]``
+Usage: ``python scripts/reproduce/probability_flow.py [--output runs/figures/probability_flow.png]``
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figure_toy_geodesic import TOY, draw_density, from_schedule, log_snr, to_schedule
 from matplotlib.figure import Figure
 from scipy.integrate import solve_ivp
+from toy_geodesic import TOY, draw_density, from_schedule, log_snr, to_schedule
 
 from spacetime_tps.spacetime import Geodesic, Points, solve_geodesic
 from spacetime_tps.spacetime.curve import cumulative_length

@@ -11,7 +11,7 @@ The table has, of decoded curves and of the means along spacetime geodesics, the
 between the ends, divided by the segment's length; the same of the curve in z; and of decoded curves the largest
 relative deviation of their steps from their mean, and the energy relative to the segment's, less one.
 
-Usage: ``python scripts/figure_pullback.py [--seed N] [--output runs/figures/pullback.png]``
+Usage: ``python scripts/reproduce/pullback.py [--seed N] [--output runs/figures/pullback.png]``
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Build Ace-(Ala)_n-Nme as an α-helix: a molecule of any length, for measuring how costs grow with size.
 
-Heavy atoms are placed from the internal coordinates of ``build_alanine_dipeptide``, OpenMM adds the hydrogens, and
+Heavy atoms are placed from the internal coordinates of ``systems/alanine_dipeptide``, OpenMM adds the hydrogens, and
 amber99sbildn in vacuum minimises the energy. A molecule with a D-residue, a cis peptide bond, or atoms that clash is an
 error. Short chains do not stay helical in vacuum.
 
-Usage: ``python scripts/build_polyalanine.py RESIDUES OUTPUT.pdb``
+Usage: ``python scripts/benchmarks/polyalanine.py RESIDUES OUTPUT.pdb``
 """
 
 from __future__ import annotations
 
+import runpy
 import sys
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,11 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import openmm
-from build_alanine_dipeptide import ATOMS, ORDER, place
 from openmm import app, unit
 
+ROOT = Path(__file__).resolve().parents[2]
+DIPEPTIDE = runpy.run_path(str(ROOT / "systems" / "alanine_dipeptide" / "build.py"))
+ATOMS, ORDER, place = (DIPEPTIDE[name] for name in ("ATOMS", "ORDER", "place"))
 SEQUENCE = ("ACE", "ALA", "NME")  # whose rules place each residue from the one before and the one after
 PHI, PSI = -57.0, -47.0  # of an α-helix, in degrees
 CLASH = 0.15  # nm: no two atoms four or more bonds apart are nearer

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from dynamics_schedules import opened, started
+from schedules import opened, started
 
 from spacetime_tps import free_energies
 from spacetime_tps.dynamics.annealing import RestraintSchedule

@@ -5,7 +5,7 @@ conformer is minimised twice with amber99sbildn in vacuum: with its (phi, psi) r
 hydrogens are named alike in all three.
 A conformer that does not stay within 20 degrees of its target, or is not an L-amino acid, is an error.
 
-Usage: ``python scripts/build_alanine_dipeptide.py [OUTPUT_DIR]``
+Usage: ``python systems/alanine_dipeptide/build.py [OUTPUT_DIR]``
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def conformer(name: str, forcefield: app.ForceField) -> tuple[app.Topology, np.n
 
 
 def main() -> None:
-    default = Path(__file__).resolve().parents[1] / "systems" / "alanine_dipeptide"
+    default = Path(__file__).resolve().parent
     output = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     output.mkdir(parents=True, exist_ok=True)
     forcefield = app.ForceField("amber99sbildn.xml")
