@@ -5,24 +5,20 @@ from a graph of Boltzmann samples, all with the settings of ``systems/c_channel`
 "through the channel": some frame within 0.5 of (1, 0). "reached B": last frame within 0.5 of B's centre.
 "±" is the mean over seeds of the standard deviation over paths. A variance bound alone does not decide: from a straight
 start the solver obeys it by a shorter curve through the wall, where two narrow modes 0.9 apart exchange weights.
-
-Usage: ``python scripts/benchmarks/c_channel.py [--seeds 0 1 2] [--json FILE]``, or ``--seed 0`` for one
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
+from common import Bench, Result, number, slashed, table, yes_no
 
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.progress import configure_logging, log, track
+from spacetime_tps.progress import log
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings
@@ -57,80 +53,75 @@ def curves(surface: Surface, settings: SurfaceRunSettings, seed: int) -> Iterato
         yield f"variance ≤ {limit:g}, start from the graph{default}", found.points, found
 
 
-def measure(surface: Surface, settings: SurfaceRunSettings, seed: int) -> list[dict[str, Any]]:
-    """Figures of every curve with one seed."""
-    rows = []
-    for name, curve, geodesic in curves(surface, settings, seed):
-        paths = run_walkers(surface, curve, settings.paths, np.random.default_rng([seed, 1]))
-        row = {"curve": name, "seed": seed, **path_figures(surface, paths), "feasible": None}
-        if geodesic is not None:
-            row |= {key: getattr(geodesic, key) for key in ("feasible", "converged", "length", "max_variance")}
-        rows.append(row)
-    return rows
+@dataclass(frozen=True)
+class Row:
+    """Walkers along one curve: energies in kT, shares in %; length and feasibility where it is a geodesic."""
+
+    curve: str
+    highest: float
+    highest_sd: float
+    on_segments: float
+    reached_b: float
+    through_channel: float
+    steps: int
+    length: float | None
+    feasible: bool | None
 
 
-def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each curve: figures averaged over the seeds that have it."""
-    merged = []
-    for name in dict.fromkeys(row["curve"] for row in rows):
-        mine = [row for row in rows if row["curve"] == name]
+@dataclass(frozen=True)
+class Channel:
+    """Ways through the C-shaped channel, as :class:`Section`; ``paths`` is the number of walkers along each curve."""
 
-        def mean(*keys: str, mine: list[dict[str, Any]] = mine) -> float:
-            values = [row[keys[0]][keys[1]] if len(keys) > 1 else row[keys[0]] for row in mine]
-            return float(np.mean(values))
+    name: ClassVar[str] = "c_channel"
+    cost: ClassVar[str] = "3 minutes"
+    every_seed: ClassVar[bool] = True
+    paths: int = 500
 
-        merged.append(
-            {
-                "curve": name,
-                "seeds": len(mine),
-                "max_energy_mean": mean("max_energy", "mean"),
-                "max_energy_sd": mean("max_energy", "sd"),
-                "on_segments_mean": mean("max_energy_on_segments", "mean"),
-                "on_segments_by_seed": [row["max_energy_on_segments"]["mean"] for row in mine],
-                "reached_b": mean("reached_b_percentage"),
-                "reached_b_lowest": min(row["reached_b_percentage"] for row in mine),
-                "through_channel": mean("through_channel_percentage"),
-                "through_channel_lowest": min(row["through_channel_percentage"] for row in mine),
-                "steps_per_path": mine[0]["steps_per_path"],
-                "length": mean("length") if "length" in mine[0] else None,
-                "feasible": None if mine[0]["feasible"] is None else all(row["feasible"] for row in mine),
-            }
-        )
-    return merged
+    def measure(self, bench: Bench, seed: int) -> Result[Row]:
+        """With the settings of the shipped surface."""
+        settings = load_settings(find_system("c_channel"))
+        assert isinstance(settings, SurfaceRunSettings)
+        surface = Surface.from_settings(settings.surface)
+        paths = settings.paths.model_copy(update={"count": self.paths})
+        rows, evaluations = [], 0
+        for name, curve, geodesic in curves(surface, settings, seed):
+            walkers = run_walkers(surface, curve, paths, np.random.default_rng([seed, 1]))
+            found = path_figures(surface, walkers)
+            evaluations += walkers.evaluations
+            rows.append(
+                Row(
+                    name,
+                    found["max_energy"]["mean"],
+                    found["max_energy"]["sd"],
+                    found["max_energy_on_segments"]["mean"],
+                    found["reached_b_percentage"],
+                    found["through_channel_percentage"],
+                    found["steps_per_path"],
+                    None if geodesic is None else geodesic.length,
+                    None if geodesic is None else geodesic.feasible,
+                )
+            )
+        return Result(seed, evaluations, rows)
 
+    def tables(self, results: Sequence[Result[Row]]) -> list[str]:
+        """A line for each curve, in the mean over the seeds that have it."""
+        found: dict[str, list[Row]] = {}
+        for row in (row for result in results for row in result.rows):
+            found.setdefault(row.curve, []).append(row)
+        columns = ("curve", "MaxEnergy", "on segments", "by seed", "reached B %", "through channel %", "steps")
+        lines = []
+        for curve, rows in found.items():
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    configure_logging()
-    torch.set_num_threads(1)
-    started = time.perf_counter()
-    settings = load_settings(find_system("c_channel"))
-    assert isinstance(settings, SurfaceRunSettings)
-    surface = Surface.from_settings(settings.surface)
-    rows = [
-        row
-        for seed in track(arguments.seeds, "seeds", len(arguments.seeds))
-        for row in measure(surface, settings, seed)
-    ]
-    merged = table(rows)
-    print("| curve | MaxEnergy | on segments | by seed | reached B % | through channel % | steps | length | feasible |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in merged:
-        by_seed = " / ".join(f"{value:.1f}" for value in row["on_segments_by_seed"])
-        feasible = {None: "–", True: "yes", False: "no"}[row["feasible"]]
-        length = "–" if row["length"] is None else f"{row['length']:.2f}"
-        print(
-            f"| {row['curve']} | {row['max_energy_mean']:.1f} ± {row['max_energy_sd']:.1f} "
-            f"| {row['on_segments_mean']:.1f} | {by_seed} | {row['reached_b']:.1f} | {row['through_channel']:.1f} "
-            f"| {row['steps_per_path']:,} | {length} | {feasible} |"
-        )
-    print(f"\n{settings.paths.count} paths a curve and seed; {time.perf_counter() - started:.0f} s in all")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"table": merged, "rows": rows}, indent=2) + "\n")
+            def mean(name: str, digits: int, rows: Sequence[Row] = rows) -> str:
+                values = [value for row in rows if (value := getattr(row, name)) is not None]
+                return number(float(np.mean(values)), digits) if values else "–"
 
-
-if __name__ == "__main__":
-    main()
+            lines.append(
+                [
+                    *(curve, f"{mean('highest', 1)} ± {mean('highest_sd', 1)}", mean("on_segments", 1)),
+                    *(slashed((row.on_segments for row in rows), 1), mean("reached_b", 1), mean("through_channel", 1)),
+                    *(number(rows[0].steps), mean("length", 2)),
+                    yes_no(None if rows[0].feasible is None else all(row.feasible for row in rows)),
+                ]
+            )
+        return [table((*columns, "length", "feasible"), lines)]

@@ -7,81 +7,80 @@ noise of counting out (Peters, J. Chem. Phys. 125, 241101 (2006)).
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
+from common import Bench, number, table
 
 from spacetime_tps.committor.figure import BINS
 from spacetime_tps.committor.job import committors
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much is measured: frames, and shots of each."""
+class CommittorResult:
+    """Figures of p_B by shots; ``histogram`` has ``BINS`` bins from 0 to 1."""
 
+    seed: int
+    evaluations: int
+    frames: int
+    shots: int
+    undecided: int
+    predicted_mean: float
+    mean: float
+    mean_error: float
+    observed_deviation: float
+    deviation: float
+    counting_noise: float
+    transition_states: int
+    histogram: list[int]
+
+
+@dataclass(frozen=True)
+class Committor:
+    """Committors near one half, as :class:`Section`: frames, shots of each, and the band of predicted p_B."""
+
+    name: ClassVar[str] = "committor"
+    cost: ClassVar[str] = "4 minutes"
+    every_seed: ClassVar[bool] = True
     frames: int = 40
     shots: int = 50
+    band: tuple[float, float] = (0.4, 0.6)
 
-
-EFFORT = Effort()
-BAND = (0.4, 0.6)
-
-
-def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
-    """Figures of one run; they and every frame are in its ``committor`` folder too.
-
-    Parameters
-    ----------
-    output : Path
-        Folder of a run that has its reactive trajectories.
-    seed : int
-        Of the choice of frames and of the shots.
-    effort : Effort
-    """
-    begun = time.perf_counter()
-    results = committors(output, count=effort.frames, shots=effort.shots, band=BAND, seed=seed, overwrite=True)
-    measured = np.array([row["p_b"] for row in results["frames"] if row["p_b"] is not None])
-    return {
-        "seed": seed,
-        "band": list(BAND),
-        "frames": len(results["frames"]),
-        "shots": effort.shots,
-        "undecided": results["outcomes"]["none"] + results["outcomes"]["failed"],
-        "predicted_mean": float(np.mean([row["predicted"] for row in results["frames"]])),
-        "histogram_test": results["histogram"],
-        "histogram": np.histogram(measured, np.linspace(0, 1, BINS + 1))[0].tolist(),
-        "counting_noise": float(np.sqrt(0.25 / effort.shots)),
-        "transition_states": len(results["transition_states"]),
-        "evaluations": results["evaluations"],
-        "wall_seconds": time.perf_counter() - begun,
-    }
-
-
-def print_tables(content: list[dict[str, Any]]) -> None:
-    """A line for each seed, and the histograms.
-
-    Parameters
-    ----------
-    content : list of dict
-        What :func:`section` has returned for each seed.
-    """
-    columns = ("seed", "frames × shots", "predicted mean", "measured mean", "spread", "counting alone", "evaluations")
-    print("|", " | ".join(columns), "|\n|" + "---|" * len(columns))
-    for row in content:
-        test = row["histogram_test"]
-        spread = f"{test['standard_deviation']:.3f} (observed {np.sqrt(test['observed_variance']):.3f})"
-        cells = (
-            str(row["seed"]),
-            f"{row['frames']} × {row['shots']}",
-            f"{row['predicted_mean']:.3f}",
-            f"{test['mean']:.3f} ± {test['mean_error']:.3f}",
-            spread,
-            f"{row['counting_noise']:.3f}",
-            f"{row['evaluations']:,}",
+    def measure(self, bench: Bench, seed: int) -> CommittorResult:
+        """From the run of a seed, whose ``committor`` folder is replaced."""
+        run = bench.main_job(seed)
+        found = committors(run, count=self.frames, shots=self.shots, band=self.band, seed=seed, overwrite=True)
+        measured = [row["p_b"] for row in found["frames"] if row["p_b"] is not None]
+        test = found["histogram"]
+        return CommittorResult(
+            seed,
+            found["evaluations"],
+            len(found["frames"]),
+            self.shots,
+            found["outcomes"]["none"] + found["outcomes"]["failed"],
+            float(np.mean([row["predicted"] for row in found["frames"]])),
+            test["mean"],
+            test["mean_error"],
+            float(np.sqrt(test["observed_variance"])),
+            test["standard_deviation"],
+            float(np.sqrt(0.25 / self.shots)),
+            len(found["transition_states"]),
+            np.histogram(measured, np.linspace(0, 1, BINS + 1))[0].tolist(),
         )
-        print("|", " | ".join(cells), "|")
-    for row in content:
-        print(f"p_B by shots in {BINS} bins from 0 to 1, seed {row['seed']}:", *row["histogram"])
+
+    def tables(self, results: Sequence[CommittorResult]) -> list[str]:
+        """A line for each run, and the histograms."""
+        columns = ("seed", "frames × shots", "predicted mean", "measured mean", "spread", "counting alone")
+        rows = [
+            [
+                *(row.seed, f"{row.frames} × {row.shots}", number(row.predicted_mean, 3)),
+                number(row.mean, 3, row.mean_error),
+                f"{row.deviation:.3f} (observed {row.observed_deviation:.3f})",
+                *(number(row.counting_noise, 3), number(row.evaluations)),
+            ]
+            for row in results
+        ]
+        histograms = [[row.seed, " ".join(map(str, row.histogram))] for row in results]
+        return [table((*columns, "evaluations"), rows), table(("seed", f"p_B in {BINS} bins from 0 to 1"), histograms)]

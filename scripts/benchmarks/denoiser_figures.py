@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ import torch
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
-from spacetime_tps.denoisers.noise_space import NoiseSpace
+from spacetime_tps.denoisers.noise_space import Frame
 from spacetime_tps.dynamics.energies import EnergyTask, potential_energies
 from spacetime_tps.generation import comparison as ensembles
 from spacetime_tps.generation.flow import Diffusion, GaussianStates
 from spacetime_tps.pipeline.samples import TrainingSet
-from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.context import RunContext, make_frame
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
-from spacetime_tps.statistics.correlation import kish_size
 
 PER_SQUARE_ANGSTROM = math.log(100)  # in log SNR of nm⁻²
 LEVELS = range(-2, 9)  # log SNR per Å²
@@ -29,9 +28,7 @@ STEPS = {"flow": 32, "sde": 64}
 MINIMISED = 20  # iterations
 
 
-def denoising_errors(
-    noise_space: NoiseSpace, denoiser: Denoiser, x: torch.Tensor, seed: int, repeats: int
-) -> FloatArray:
+def denoising_errors(frame: Frame, denoiser: Denoiser, x: torch.Tensor, seed: int, repeats: int) -> FloatArray:
     """|x − x̂|² in nm² of samples (n, dimension) at all ``LEVELS``, mean over noise, shape (levels, n).
 
     The noise depends on the seed alone, so that denoisers can be compared sample by sample.
@@ -42,7 +39,7 @@ def denoising_errors(
         total = torch.zeros(len(x), dtype=torch.float64)
         for _ in range(repeats):
             log_snr = torch.full((len(x),), level + PER_SQUARE_ANGSTROM, dtype=torch.float64)
-            y, target, _ = noise_space.noisy(x, log_snr, generator)
+            y, target, _ = frame.noisy(x, log_snr, generator)
             with torch.no_grad():
                 batches = zip(y.split(1024), log_snr.split(1024), strict=True)
                 mean = torch.cat([denoiser.moments(*batch).mean for batch in batches])
@@ -75,6 +72,49 @@ def ratio_of_means(
     return float(above.sum() / below.sum()), float(np.sqrt(spread))
 
 
+@dataclass(frozen=True)
+class Distance:
+    """From generated to held-out samples, and of held-out samples from each other."""
+
+    distance: float
+    floor: float
+    distance_spread: float
+    floor_spread: float
+
+
+@dataclass(frozen=True)
+class Reweighted:
+    """Generated structures of all atoms in the model's Boltzmann density."""
+
+    structures: int
+    effective: float
+    log_weight_sd: float
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Structures that a denoiser generates, beside held-out samples; or why it cannot.
+
+    Attributes
+    ----------
+    distances : dict of str to Distance
+        Of torsions, bonds and angles, and with all atoms of minimised energies.
+    minimised : dict of str to (float, float)
+        Mean and standard deviation of these energies, kJ/mol.
+    """
+
+    sampler: str
+    steps: int
+    structures: int = 0
+    seconds: float = 0.0
+    distances: dict[str, Distance] = field(default_factory=dict)
+    minimised: dict[str, tuple[float, float]] = field(default_factory=dict)
+    reweighted: Reweighted | None = None
+    message: str | None = None
+
+
 def generation(
     run: RunContext,
     denoiser: Denoiser,
@@ -84,7 +124,7 @@ def generation(
     sampler: str,
     weighted: int,
     likelihood_steps: int,
-) -> dict[str, Any]:
+) -> Generated:
     """Structures that a denoiser generates, beside held-out ones.
 
     Parameters
@@ -97,18 +137,18 @@ def generation(
     sampler : str
         One of ``STEPS``.
     weighted : int
-        Structures that are reweighted, where all atoms are known.
+        Number of structures that are reweighted, where all atoms are known.
     likelihood_steps : int
-        Of the flow that their log-density is integrated along.
+        Number of steps of the flow that their log-density is integrated along.
     """
     kept, weights, source = ~held_out, training.weights[held_out], training.source[held_out]
     diffusion = _diffusion(run, denoiser, x[kept], training.weights[kept], STEPS[sampler])
     generator = torch.Generator().manual_seed(int(run.seed.generate_state(2)[1]))
-    count = math.ceil(kish_size(weights))
+    count = math.ceil(ensembles.effective_size(weights))
     sample = diffusion.probability_flow if sampler == "flow" else diffusion.reverse_sde
     begun = time.perf_counter()
     states = sample(count, generator)
-    row: dict[str, Any] = {"structures": count, "steps": STEPS[sampler], "seconds": time.perf_counter() - begun}
+    seconds = time.perf_counter() - begun
     new = states.numpy().reshape(count, -1, 3)
     data = training.positions[held_out][:, list(run.coordinates.atoms)]
     variables = list(run.molecule.variables.values())
@@ -124,45 +164,45 @@ def generation(
         "angles": (ensembles.scaled_wasserstein, *(ensembles.bond_angles(p, angles) for p in (new, data))),
     }
     whole = len(run.coordinates.atoms) == run.molecule.topology.n_atoms
+    minimised = {}
     if whole:
-        minimised = [energies(run, positions, MINIMISED) for positions in (new, data)]
-        row["minimised_energy"] = {
-            name: [float(np.average(u, weights=w)), math.sqrt(np.cov(u, aweights=w))]
-            for name, u, w in zip(("generated", "held_out"), minimised, (np.ones(count), weights), strict=True)
-        }
-        compared["energy"] = (ensembles.scaled_wasserstein, minimised[0][:, None], minimised[1][:, None])
+        mine, theirs = (energies(run, positions, MINIMISED) for positions in (new, data))
+        for name, u, w in (("generated", mine, np.ones(count)), ("held_out", theirs, weights)):
+            minimised[name] = (float(np.average(u, weights=w)), math.sqrt(np.cov(u, aweights=w)))
+        compared["energy"] = (ensembles.scaled_wasserstein, mine[:, None], theirs[:, None])
+    distances = {}
     for name, (distance, mine, theirs) in compared.items():
         found = ensembles.compare(distance, mine, theirs, weights, source, np.random.default_rng(run.seed))
-        row[name] = {key: float(value.mean()) for key, value in asdict(found).items()}
-        row[name]["over_floor"] = row[name]["distance"] / row[name]["floor"]
+        distances[name] = Distance(**{key: float(value.mean()) for key, value in asdict(found).items()})
+    reweighted = None
     if whole and sampler == "flow":
-        row["reweighting"] = reweighting(run, diffusion, states[:weighted], likelihood_steps)
-    return row
+        reweighted = reweighting(run, diffusion, states[:weighted], likelihood_steps)
+    return Generated(sampler, STEPS[sampler], count, seconds, distances, minimised, reweighted)
 
 
 def _diffusion(run: RunContext, denoiser: Denoiser, x: torch.Tensor, weights: FloatArray, steps: int) -> Diffusion:
     """Between the least and the most noise that the networks know."""
-    noise_space = run.coordinates.noise_space()
+    frame = make_frame(run.coordinates)
     low, high = (math.log(snr) for snr in run.settings.geodesics.snr_bounds)
-    start = GaussianStates.from_samples(noise_space, x, torch.from_numpy(weights))
-    return Diffusion(noise_space, denoiser, start, (low, high + 2), steps)
+    start = GaussianStates.from_samples(frame, x, torch.from_numpy(weights))
+    return Diffusion(frame, denoiser, start, (low, high + 2), steps)
 
 
-def reweighting(run: RunContext, diffusion: Diffusion, states: torch.Tensor, steps: int) -> dict[str, float]:
+def reweighting(run: RunContext, diffusion: Diffusion, states: torch.Tensor, steps: int) -> Reweighted:
     """Effective number of generated structures of all atoms, reweighted to the model's Boltzmann density."""
     begun = time.perf_counter()
-    flow = Diffusion(diffusion.noise_space, diffusion.denoiser, diffusion.start, diffusion.log_snr, steps)
+    flow = Diffusion(diffusion.frame, diffusion.denoiser, diffusion.start, diffusion.log_snr, steps)
     log_density = flow.log_likelihood(states).numpy()
     reduced = energies(run, states.numpy().reshape(len(states), -1, 3), 0)
     reduced /= MOLAR_GAS_CONSTANT * run.settings.samples.model_temperature
     weights = ensembles.reweight(log_density, reduced)
-    return {
-        "structures": len(states),
-        "effective": kish_size(weights),
-        "log_weight_sd": float(np.std(-reduced - log_density)),
-        "steps": steps,
-        "seconds": time.perf_counter() - begun,
-    }
+    return Reweighted(
+        len(states),
+        float(ensembles.effective_size(weights)),
+        float(np.std(-reduced - log_density)),
+        steps,
+        time.perf_counter() - begun,
+    )
 
 
 def energies(run: RunContext, positions: FloatArray, iterations: int) -> FloatArray:

@@ -9,18 +9,17 @@ first round lie along the straight line.
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-import torch
 import yaml
-from denoiser_molecule import EFFORT, Effort, of_calibration, share_samples, start
+from common import Bench, Result, number, start, table
+from denoiser_molecule import Calibration, Lengths, length_cells, share_samples
 
-from spacetime_tps.calibration.job import calibrate
 from spacetime_tps.runs.context import report_path
 from spacetime_tps.settings.files import merge
 
-ROUNDS = (0, 1, 2)
 SETTINGS: dict[str, Any] = {
     "samples": {
         "method": "molecular_dynamics",
@@ -31,62 +30,83 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def section(output: Path, seed: int, override: dict[str, Any], effort: Effort = EFFORT) -> dict[str, Any]:
-    """A row for each number of rounds.
+@dataclass(frozen=True)
+class Round:
+    """A round within a run: whether there was a low-variance geodesic, and lengths along it or the straight line."""
 
-    Parameters
-    ----------
-    output : Path
-        Where the runs are kept; those that are there already are gone on with.
-    seed : int
-    override : dict
-        Settings on top of the section's; with ``denoiser: {kind: potential}`` a network goes through the rounds.
-    effort : Effort
-    """
-    folder, rows = output / "rounds", []
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    for rounds in ROUNDS:
-        run, config = folder / str(rounds), folder / f"{rounds}.yaml"
-        config.write_text(yaml.safe_dump(merge(merge(SETTINGS, override), {"geodesics": {"rounds": rounds}})))
-        if rounds != ROUNDS[0]:
-            share_samples(folder / str(ROUNDS[0]), run, config)
-        summary = start(run, config, seed)
-        row: dict[str, Any] = {
-            "rounds": rounds,
-            "history": json.loads(report_path(run, "geodesics").read_text())["results"].get("rounds", []),
-            "low_variance": summary["geodesics"].get("low_variance"),
-            "paths": summary["paths"],
-            "reactive": summary["reactive"],
-            "evaluations": summary["energy_evaluations"]["total"],
-            "wall_seconds": summary["wall_seconds"]["total"],
-        }
-        if (run / "geodesics" / "low_variance.npz").is_file():
-            sizes = {"points": effort.points, "windows": effort.windows, "frames": effort.frames}
-            row["calibration"] = of_calibration(calibrate(run, **sizes, overwrite=True)["curve"])
-        rows.append(row)
-    return {"seed": seed, "rows": rows}
+    found: bool
+    model: float
+    dynamics: float
+    dynamics_error: float
 
 
-def print_tables(content: dict[str, Any]) -> None:
-    """A line for each number of rounds."""
-    print("| rounds | length by the model | by dynamics | ratio | hits % | reactive shots |\n|---|---|---|---|---|---|")
-    for row in content["rows"]:
-        lengths, shots = row.get("calibration"), row["reactive"].get("shots")
-        cells = ["no low-variance geodesic", "", ""]
-        if lengths is not None:
-            cells = [
-                f"{lengths['length_model']:.2f}",
-                f"{lengths['length_md']:.2f} ± {lengths['length_md_error']:.2f}",
-                f"{lengths['length_ratio']:.2f} ± {lengths['length_ratio_error']:.2f}",
+@dataclass(frozen=True)
+class Row:
+    """A run with some number of rounds."""
+
+    rounds: int
+    history: list[Round]
+    lengths: Lengths | None
+    hits: float | None
+    reactive: int
+    shots: int
+    evaluations: int
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """On-policy rounds, as :class:`Section`. With ``denoiser: {kind: potential}`` a network goes through them."""
+
+    name: ClassVar[str] = "rounds"
+    cost: ClassVar[str] = "15 minutes"
+    every_seed: ClassVar[bool] = False
+    rounds: tuple[int, ...] = (0, 1, 2)
+    calibration: Calibration = field(default_factory=Calibration)
+
+    def measure(self, bench: Bench, seed: int) -> Result[Row]:
+        """With runs of its own."""
+        folder, rows = bench.folder(f"rounds_{seed}"), []
+        for rounds in self.rounds:
+            run, config = folder / str(rounds), folder / f"{rounds}.yaml"
+            settings = merge(merge(SETTINGS, bench.settings), {"geodesics": {"rounds": rounds}})
+            config.write_text(yaml.safe_dump(settings))
+            if rounds != self.rounds[0]:
+                share_samples(folder / str(self.rounds[0]), run, config)
+            start(run, config, seed)
+            summary = json.loads((run / "summary.json").read_text())
+            history = json.loads(report_path(run, "geodesics").read_text())["results"].get("rounds", [])
+            kinds = ("found", "length_model", "length_md", "length_md_error")
+            rows.append(
+                Row(
+                    rounds,
+                    [Round(*(figures[kind] for kind in kinds)) for figures in history],
+                    self.calibration.lengths(run),
+                    summary["paths"].get("target_hit_percentage"),
+                    summary["reactive"].get("reactive", 0),
+                    summary["reactive"].get("shots", 0),
+                    summary["energy_evaluations"]["total"],
+                    summary["wall_seconds"]["total"],
+                )
+            )
+        evaluations = sum(row.evaluations + (row.lengths.evaluations if row.lengths else 0) for row in rows)
+        return Result(seed, evaluations, rows)
+
+    def tables(self, results: Sequence[Result[Row]]) -> list[str]:
+        """A line for each number of rounds, and a line for each round of the last run."""
+        columns = ("rounds", "length by the model", "by dynamics", "ratio", "hits %", "reactive shots")
+        blocks = []
+        for result in results:
+            rows = [
+                [row.rounds, *length_cells(row.lengths), number(row.hits), f"{row.reactive} of {row.shots}"]
+                for row in result.rows
             ]
-        hits = row["paths"].get("target_hit_percentage")
-        cells.append("" if hits is None else f"{hits:.0f}")
-        cells.append(f"{row['reactive']['reactive']} of {shots}" if shots else "")
-        print(f"| {row['rounds']} |", " | ".join(cells), "|")
-    for index, figures in enumerate(content["rows"][-1]["history"]):
-        along = "the low-variance geodesic" if figures["found"] else "the straight line"
-        print(
-            f"round {index}: along {along} length {figures['length_model']:.2f} by the model, "
-            f"{figures['length_md']:.2f} ± {figures['length_md_error']:.2f} by dynamics"
-        )
+            history = [
+                [
+                    *(index, "the low-variance geodesic" if round_.found else "the straight line"),
+                    *(number(round_.model, 2), number(round_.dynamics, 2, round_.dynamics_error)),
+                ]
+                for index, round_ in enumerate(result.rows[-1].history)
+            ]
+            blocks += [table(columns, rows), table(("round", "along", *columns[1:3]), history)]
+        return blocks

@@ -13,22 +13,19 @@ between the states. All denoisers learn from the same samples:
 The networks have the same features, layers, batches and errors. Geodesics are solved with each denoiser, unconstrained
 and of bounded variance, all within the same bounds of log SNR; their energy and largest variance by the exact denoiser,
 by quadrature on the surface's grid, are set against those of the exact geodesic, the optimum.
-
-Usage: ``python scripts/benchmarks/denoiser_surfaces.py [--reference DIR] [--seed N] [--json FILE]``
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
+from common import Bench, Result, number, table
 from reference_data import PaperSurface, paper_ends
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
@@ -37,10 +34,10 @@ from spacetime_tps.denoisers import GridDenoiser
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
-from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
+from spacetime_tps.denoisers.noise_space import PlainFrame
 from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.errors import SpacetimeError
-from spacetime_tps.progress import configure_logging
+from spacetime_tps.progress import log
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
@@ -49,20 +46,9 @@ from spacetime_tps.spacetime.family import curve_divergences
 from spacetime_tps.surfaces.surface import Surface
 from spacetime_tps.training.trainer import Batch, Samples, Trainer, principal_directions
 
-SAMPLES = 20_000
 COMPONENTS = (10, 20, 40)  # of the mixture
 RANGE = (-3.0, 5.0)  # of log SNR, for training and for geodesics
 GRAPH_SAMPLES = 2000
-SETTINGS = PotentialSettings(
-    kind="potential",
-    network="perceptron",
-    width=64,
-    depth=3,
-    steps=1000,
-    batch=96,
-    learning_rate=4e-3,
-    validation_interval=100,
-)
 
 
 @dataclass(frozen=True)
@@ -99,13 +85,13 @@ class Task:
         """The exact one, of some temperature."""
         return GridDenoiser(-self.grid / heat, [self.axis] * 2)
 
-    def samples(self, rng: np.random.Generator) -> tuple[Samples, Tensor]:
+    def samples(self, count: int, rng: np.random.Generator) -> tuple[Samples, Tensor]:
         """Hot samples, every fifth held out, and their log-weights; they lie evenly in the cells of the grid."""
-        x = self.denoiser(self.heat).sample(SAMPLES, rng)
+        x = self.denoiser(self.heat).sample(count, rng)
         node = np.rint((x.numpy() - self.axis[0]) / (self.axis[1] - self.axis[0])).astype(int)
         row, column = node.clip(0, len(self.axis) - 1).T
         log_weights = torch.from_numpy(self.grid[row, column] / self.heat - self.energy(x.numpy()))
-        return Samples(x, torch.softmax(log_weights, 0), torch.arange(SAMPLES) % 5 == 4), log_weights
+        return Samples(x, torch.softmax(log_weights, 0), torch.arange(count) % 5 == 4), log_weights
 
 
 def c_channel() -> Task:
@@ -202,16 +188,19 @@ class TwoHeadTrainer(Trainer):
         return TwoHeadDenoiser(self.base, self.network)
 
 
-def train(task: Task, samples: Samples, log_weights: Tensor, seed: int) -> dict[str, tuple[Denoiser, float]]:
+def train(
+    task: Task, samples: Samples, log_weights: Tensor, settings: PotentialSettings, seed: int
+) -> dict[str, tuple[Denoiser, float]]:
     """Denoisers by name, and the seconds that each took; those of the potential include its cells'."""
     kept = ~samples.held_out
     x, weights = samples.x[kept], samples.weights[kept]
+
     mean, axes, variances = principal_directions(x, weights)
     constants = {"mean": mean, "axes": axes, "variances": variances}
 
     def network(index: int) -> nn.Module:
         generator = torch.Generator().manual_seed(seed + index)
-        return build_network("perceptron", constants, RANGE, SETTINGS.width, SETTINGS.depth, generator)
+        return build_network("perceptron", constants, RANGE, settings.width, settings.depth, generator)
 
     def mixture() -> Denoiser:
         fits = [fit_mixture(x.numpy(), size, weights=weights.numpy(), seed=seed)[0] for size in COMPONENTS]
@@ -223,13 +212,13 @@ def train(task: Task, samples: Samples, log_weights: Tensor, seed: int) -> dict[
 
     def two_heads() -> Denoiser:
         base, heads = GaussianMixtureDenoiser.wiener(x, weights), TwoHeads(network, variances)
-        settings = SETTINGS.model_copy(update={"chord_weight": 0.0})
-        trainer = TwoHeadTrainer(base, heads, PlainNoiseSpace(2), samples, settings, RANGE, seed)
+        plain = settings.model_copy(update={"chord_weight": 0.0})
+        trainer = TwoHeadTrainer(base, heads, PlainFrame(2), samples, plain, RANGE, seed)
         trainer.fit()
         return trainer.denoiser()
 
     def potential() -> Denoiser:
-        trainer = Trainer(cells(), network(0), PlainNoiseSpace(2), samples, SETTINGS, RANGE, seed)
+        trainer = Trainer(cells(), network(0), PlainFrame(2), samples, settings, RANGE, seed)
         trainer.fit()
         return trainer.denoiser()
 
@@ -242,84 +231,139 @@ def train(task: Task, samples: Samples, log_weights: Tensor, seed: int) -> dict[
     return made
 
 
-def measure(task: Task, seed: int) -> list[dict[str, Any]]:
-    """A row for each denoiser and constraint, printed as it is known."""
-    samples, log_weights = task.samples(np.random.default_rng(seed))
-    exact = task.denoiser()
-    denoisers = {"exact": (exact, 0.0), **train(task, samples, log_weights, seed)}
-    print(
-        f"\n**{task.name}**: {SAMPLES:,} samples at {task.heat:g} times its temperature, "
-        f"{float(1 / (samples.weights**2).sum()):.0f} effective at its own; variance bound {task.bound:g}\n"
-    )
-    print("| geodesic | denoiser | own energy | exact energy | / optimum | exact variance | / bound | J < 0 % | s |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    rows: list[dict[str, Any]] = []
-    for kind, constraints in (("unconstrained", ()), ("variance-bounded", (VarianceBound(task.bound),))):
-        optimum = float("nan")
-        for name, (denoiser, seconds) in denoisers.items():
-            row: dict[str, Any] = {"geodesic": kind, "denoiser": name, "training_seconds": seconds}
-            try:
-                found = solve_geodesic(
-                    denoiser,
-                    *task.ends,
-                    constraints,
-                    samples=samples.x[:GRAPH_SAMPLES],
-                    points=task.points,
-                    channels=1,
-                    log_snr_bounds=RANGE,
+@dataclass(frozen=True)
+class Row:
+    """A geodesic of one denoiser, by its own account and by the exact denoiser; or why there is none."""
+
+    geodesic: str
+    denoiser: str
+    training_seconds: float
+    own_energy: float | None = None
+    exact_energy: float | None = None
+    over_optimum: float | None = None
+    exact_max_variance: float | None = None
+    over_bound: float | None = None
+    negative_chords: float | None = None
+    converged: bool | None = None
+    feasible: bool | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row for each denoiser and constraint on one surface."""
+
+    surface: str
+    heat: float
+    effective: float
+    bound: float
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Denoisers judged by the exact one, as :class:`Section`.
+
+    Attributes
+    ----------
+    samples : int
+        Number on each surface.
+    steps, width, depth : int
+        Of the training and of the networks' layers.
+    """
+
+    name: ClassVar[str] = "surfaces"
+    cost: ClassVar[str] = "20 minutes"
+    every_seed: ClassVar[bool] = False
+    samples: int = 20_000
+    steps: int = 1000
+    width: int = 64
+    depth: int = 3
+
+    def measure(self, bench: Bench, seed: int) -> Result[Measured]:
+        """The shipped surface, and the paper's where there is its data."""
+        tasks = [c_channel()]
+        if bench.reference:
+            tasks.append(paper_task(bench.reference))
+        else:
+            log.info("the paper's surface is left out; give its data by --reference")
+        return Result(seed, 0, [self._surface(task, seed) for task in tasks])
+
+    def _surface(self, task: Task, seed: int) -> Measured:
+        samples, log_weights = task.samples(self.samples, np.random.default_rng(seed))
+        settings = PotentialSettings(
+            kind="potential",
+            network="perceptron",
+            width=self.width,
+            depth=self.depth,
+            steps=self.steps,
+            batch=96,
+            learning_rate=4e-3,
+            validation_interval=100,
+        )
+        exact = task.denoiser()
+        denoisers = {"exact": (exact, 0.0), **train(task, samples, log_weights, settings, seed)}
+        rows: list[Row] = []
+        for kind, constraints in (("unconstrained", ()), ("variance-bounded", (VarianceBound(task.bound),))):
+            optimum = None
+            for name, (denoiser, seconds) in denoisers.items():
+                try:
+                    found = solve_geodesic(
+                        denoiser,
+                        *task.ends,
+                        constraints,
+                        samples=samples.x[:GRAPH_SAMPLES],
+                        points=task.points,
+                        channels=1,
+                        log_snr_bounds=RANGE,
+                    )
+                    with torch.no_grad():
+                        moments = exact.moments(found.points.y, found.points.log_snr)
+                except SpacetimeError as error:
+                    rows.append(Row(kind, name, seconds, failure=str(error)))
+                    continue
+                energy = 0.5 * (task.points - 1) * float(curve_divergences(found.points, moments).sum())
+                optimum = energy if name == "exact" else optimum
+                variance = float(moments.variance.max())
+                rows.append(
+                    Row(
+                        geodesic=kind,
+                        denoiser=name,
+                        training_seconds=seconds,
+                        own_energy=found.energy,
+                        exact_energy=energy,
+                        over_optimum=None if optimum is None else energy / optimum,
+                        exact_max_variance=variance,
+                        over_bound=variance / task.bound if constraints else None,
+                        negative_chords=found.negative_chord_fraction,
+                        converged=found.converged,
+                        feasible=found.feasible,
+                    )
                 )
-                with torch.no_grad():
-                    moments = exact.moments(found.points.y, found.points.log_snr)
-            except SpacetimeError as error:
-                rows.append(row | {"error": str(error)})
-                print(f"| {kind} | {name} | {error} |", flush=True)
-                continue
-            energy = 0.5 * (task.points - 1) * float(curve_divergences(found.points, moments).sum())
-            optimum = energy if name == "exact" else optimum
-            row |= {
-                "own_energy": found.energy,
-                "exact_energy": energy,
-                "energy_over_optimum": energy / optimum,
-                "exact_max_variance": float(moments.variance.max()),
-                "variance_over_bound": float(moments.variance.max()) / task.bound if constraints else None,
-                "negative_chords": found.negative_chord_fraction,
-                "converged": found.converged,
-                "feasible": found.feasible,
-            }
-            rows.append(row)
-            over = f"{row['variance_over_bound']:.3f}" if constraints else "–"
-            print(
-                f"| {kind} | {name} | {found.energy:.2f} | {energy:.2f} | {energy / optimum:.3f} "
-                f"| {row['exact_max_variance']:.3f} | {over} | {100 * found.negative_chord_fraction:.2f} "
-                f"| {seconds:.0f} |",
-                flush=True,
+        return Measured(task.name, task.heat, float(1 / (samples.weights**2).sum()), task.bound, rows)
+
+    def tables(self, results: Sequence[Result[Measured]]) -> list[str]:
+        """A table for each surface."""
+        columns = ("geodesic", "denoiser", "own energy", "exact energy", "/ optimum", "exact variance", "/ bound")
+        blocks = []
+        for measured in (measured for result in results for measured in result.rows):
+            blocks.append(
+                f"**{measured.surface}**: {number(self.samples)} samples at {measured.heat:g} times its temperature, "
+                f"{number(measured.effective)} effective at its own; variance bound {measured.bound:g}"
             )
-    return rows
-
-
-def surfaces(reference: Path | None, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each surface."""
-    tasks = [c_channel()]
-    if reference:
-        tasks.append(paper_task(reference))
-    else:
-        print("the paper's surface: skipped, no --reference")
-    return {task.name: measure(task, seed) for task in tasks}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", type=Path, help="folder with the paper's data")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    configure_logging()
-    torch.set_num_threads(1)
-    results = surfaces(arguments.reference, arguments.seed)
-    if arguments.json:
-        settings = {"seed": arguments.seed, "samples": SAMPLES, "training": SETTINGS.model_dump(mode="json")}
-        arguments.json.write_text(json.dumps(settings | {"surfaces": results}, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+            rows = [
+                [
+                    *(
+                        row.geodesic,
+                        row.denoiser,
+                        row.failure or number(row.own_energy, 2),
+                        number(row.exact_energy, 2),
+                    ),
+                    *(number(row.over_optimum, 3), number(row.exact_max_variance, 3), number(row.over_bound, 3)),
+                    number(None if row.negative_chords is None else 100 * row.negative_chords, 2),
+                    number(row.training_seconds),
+                ]
+                for row in measured.rows
+            ]
+            blocks.append(table((*columns, "J < 0 %", "s"), rows))
+        return blocks

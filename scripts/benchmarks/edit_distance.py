@@ -5,23 +5,21 @@ as they are and with Gaussian noise on every coordinate (structures of limited r
 between them: how often a pair of one basin is nearer than a pair of two (AUC), the silhouette of the basins, and the
 adjusted Rand index of average-linkage clustering into three. "AUC states" counts C5 and C7eq as one, as the states of
 the shipped system do. The denoiser has seen the hottest replica; it has seen neither the coldest one nor the noise.
-
-Usage: ``python scripts/benchmarks/edit_distance.py [--run runs/alanine_dipeptide] [--per-basin 10] [--anchors 3 4 5 6]
-[--noise 0.04] [--workers 2] [--seed 0] [--json FILE] [--figure FILE]``
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import MDAnalysis
 import mdtraj
 import numpy as np
 import torch
+from common import Bench, Result, number, table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from MDAnalysis.coordinates.memory import MemoryReader
@@ -30,7 +28,6 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score, roc_auc_score, roc_curve, silhouette_score
 
 from spacetime_tps.edit_distance import EditDistance
-from spacetime_tps.progress import configure_logging
 
 BASINS = {
     "C5": lambda phi, psi: (phi < -120) & ((psi > 120) | (psi < -160)),
@@ -54,7 +51,7 @@ def choose_frames(path: Path, per_basin: int, rng: np.random.Generator) -> tuple
     for name, inside in BASINS.items():
         found = np.flatnonzero(inside(phi, psi))
         if len(found) < per_basin:
-            raise SystemExit(f"{path} has only {len(found)} frames in {name}; take fewer with --per-basin")
+            raise SystemExit(f"{path} has only {len(found)} frames in {name}, and {per_basin} are needed")
         chosen.append(np.sort(rng.choice(found, per_basin, replace=False)))
     return frames[np.concatenate(chosen)], np.repeat(np.arange(len(BASINS)), per_basin)
 
@@ -69,7 +66,7 @@ def rmsd(frames: mdtraj.Trajectory, selection: str) -> np.ndarray:
     return matrix
 
 
-def distance_matrices(run: Path, frames: mdtraj.Trajectory, anchors: list[float], workers: int) -> dict[str, Any]:
+def distance_matrices(run: Path, frames: mdtraj.Trajectory, anchors: Sequence[float], workers: int) -> dict[str, Any]:
     """Every distance between frames, and the seconds and unconverged pairs of each edit distance."""
     universe = MDAnalysis.Universe(str(run / "topology.pdb"), 10 * frames.xyz.astype(float), format=MemoryReader)
     matrices = {
@@ -92,54 +89,99 @@ def distance_matrices(run: Path, frames: mdtraj.Trajectory, anchors: list[float]
     return matrices | means | edits
 
 
-def scores(matrix: np.ndarray, basin: np.ndarray) -> dict[str, float]:
-    """Agreement of distances with basins."""
+def scores(matrix: np.ndarray, basin: np.ndarray) -> tuple[float, float, float, float]:
+    """Agreement of distances with basins: AUC of basins and of states, silhouette, adjusted Rand index."""
     i, j = np.triu_indices(len(basin), 1)
     clusters = fcluster(linkage(squareform(matrix), "average"), len(BASINS), "maxclust")
     state = basin == len(BASINS) - 1
-    return {
-        "auc": float(roc_auc_score(basin[i] != basin[j], matrix[i, j])),
-        "auc_states": float(roc_auc_score(state[i] != state[j], matrix[i, j])),
-        "silhouette": float(silhouette_score(matrix, basin, metric="precomputed")),
-        "adjusted_rand": float(adjusted_rand_score(basin, clusters)),
-    }
-
-
-def compare(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of the table, and what the figure of the last and hardest set needs."""
-    replicas = sorted((arguments.run / "samples").glob("replica_*.h5"))
-    if not replicas:
-        raise SystemExit(f"{arguments.run} holds no replicas; give a run of alanine dipeptide with --run")
-    rng = np.random.default_rng(arguments.seed)
-    rows, last = [], {}
-    for path in (replicas[0], replicas[-1]):
-        frames, basin = choose_frames(path, arguments.per_basin, rng)
-        for noise in (0.0, arguments.noise):
-            noisy = mdtraj.Trajectory(frames.xyz + rng.normal(0, noise, frames.xyz.shape), frames.topology)
-            name = path.stem.split("_")[-1] + (f" + {noise:g} nm" if noise else "")
-            matrices = distance_matrices(arguments.run, noisy, arguments.anchors, arguments.workers)
-            for distance, found in matrices.items():
-                details = {key: value for key, value in found.items() if key != "matrix"}
-                rows.append({"frames": name, "distance": distance} | scores(found["matrix"], basin) | details)
-                show(rows[-1])
-            last = {"name": name, "basin": basin, "matrices": matrices, "dihedrals": dihedrals(frames)}
-    return rows, last
-
-
-def show(row: dict[str, Any]) -> None:
-    """Print a row of the table."""
-    print(
-        f"| {row['frames']} | {row['distance']} | {row['auc']:.3f} | {row['auc_states']:.3f} "
-        f"| {row['silhouette']:.2f} | {row['adjusted_rand']:.2f} "
-        f"| {row.get('seconds', 0):.0f} | {row.get('unconverged', '')} |",
-        flush=True,
+    return (
+        float(roc_auc_score(basin[i] != basin[j], matrix[i, j])),
+        float(roc_auc_score(state[i] != state[j], matrix[i, j])),
+        float(silhouette_score(matrix, basin, metric="precomputed")),
+        float(adjusted_rand_score(basin, clusters)),
     )
 
 
-def best_anchor(rows: list[dict[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Row:
+    """Agreement of one distance with the basins, over one set of frames."""
+
+    frames: str
+    distance: str
+    auc: float
+    auc_states: float
+    silhouette: float
+    adjusted_rand: float
+    seconds: float | None = None
+    unconverged: int | None = None
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances between frames of a main-job run, as :class:`Section`.
+
+    Attributes
+    ----------
+    per_basin : int
+        Number of frames of each basin.
+    anchors : tuple of float
+        Log SNR (of nm⁻²) of edit distances.
+    noise : float
+        Standard deviation of every coordinate of noisy frames, nm.
+    workers : int
+    """
+
+    name: ClassVar[str] = "edit_distance"
+    cost: ClassVar[str] = "25 minutes"
+    every_seed: ClassVar[bool] = False
+    per_basin: int = 10
+    anchors: tuple[float, ...] = (3.0, 4.0, 5.0, 6.0)
+    noise: float = 0.04
+    workers: int = 2
+
+    def measure(self, bench: Bench, seed: int) -> Result[Row]:
+        """From the coldest and the hottest replica of a seed's run; the figure is of the last and hardest set."""
+        run = bench.main_job(seed)
+        replicas = sorted((run / "samples").glob("replica_*.h5"))
+        rng = np.random.default_rng(seed)
+        rows, last = [], {}
+        for path in (replicas[0], replicas[-1]):
+            frames, basin = choose_frames(path, self.per_basin, rng)
+            for noise in (0.0, self.noise):
+                noisy = mdtraj.Trajectory(frames.xyz + rng.normal(0, noise, frames.xyz.shape), frames.topology)
+                name = path.stem.split("_")[-1] + (f" + {noise:g} nm" if noise else "")
+                matrices = distance_matrices(run, noisy, self.anchors, self.workers)
+                for distance, found in matrices.items():
+                    cost = (found.get("seconds"), found.get("unconverged"))
+                    rows.append(Row(name, distance, *scores(found["matrix"], basin), *cost))
+                last = {"name": name, "basin": basin, "matrices": matrices, "dihedrals": dihedrals(frames)}
+        draw(bench.picture(self.name), last, best_anchor(rows))
+        return Result(seed, 0, rows)
+
+    def tables(self, results: Sequence[Result[Row]]) -> list[str]:
+        """A line for each set of frames and distance."""
+        columns = ("frames", "distance", "AUC basins", "AUC states", "silhouette", "adjusted Rand", "s", "unconverged")
+        blocks = []
+        for result in results:
+            lines = [
+                [
+                    *(row.frames, row.distance, number(row.auc, 3), number(row.auc_states, 3)),
+                    *(number(row.silhouette, 2), number(row.adjusted_rand, 2), number(row.seconds)),
+                    number(row.unconverged),
+                ]
+                for row in result.rows
+            ]
+            blocks += [
+                table(columns, lines),
+                f"Best anchor by AUC over all frames: {best_anchor(result.rows)} (log SNR, SNR in nm⁻²)",
+            ]
+        return blocks
+
+
+def best_anchor(rows: Sequence[Row]) -> str:
     """Edit distance with the highest AUC over all sets of frames."""
-    edits = dict.fromkeys(row["distance"] for row in rows if row["distance"].startswith("edit"))
-    return max(edits, key=lambda name: np.mean([row["auc"] for row in rows if row["distance"] == name]))
+    edits = dict.fromkeys(row.distance for row in rows if row.distance.startswith("edit"))
+    return max(edits, key=lambda name: np.mean([row.auc for row in rows if row.distance == name]))
 
 
 def draw(path: Path, last: dict[str, Any], best: str) -> None:
@@ -164,7 +206,7 @@ def draw(path: Path, last: dict[str, Any], best: str) -> None:
     i, j = np.triu_indices(len(basin), 1)
     for name in (*shown, f"posterior means, {anchor}", "RMSD, all atoms"):
         wrong, right, _ = roc_curve(basin[i] == basin[j], -matrices[name]["matrix"][i, j])
-        panels[0, 2].plot(wrong, right, label=f"{name}: {scores(matrices[name]['matrix'], basin)['auc']:.3f}")
+        panels[0, 2].plot(wrong, right, label=f"{name}: {scores(matrices[name]['matrix'], basin)[0]:.3f}")
     panels[0, 2].set(
         title="pairs nearer than a threshold",
         xlabel="share of pairs of two basins",
@@ -191,30 +233,3 @@ def embed(matrix: np.ndarray) -> np.ndarray:
     centred = matrix**2 - (matrix**2).mean(0)
     values, vectors = np.linalg.eigh(-0.5 * (centred - centred.mean(1, keepdims=True)))
     return vectors[:, -1:-3:-1] * np.sqrt(values[-1:-3:-1].clip(min=0))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, default=Path("runs/alanine_dipeptide"))
-    parser.add_argument("--per-basin", type=int, default=10)
-    parser.add_argument("--anchors", type=float, nargs="+", default=[3, 4, 5, 6])
-    parser.add_argument("--noise", type=float, default=0.04, help="nm, of every coordinate")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path)
-    arguments = parser.parse_args()
-    configure_logging()
-    print("| frames | distance | AUC basins | AUC states | silhouette | adjusted Rand | s | unconverged |")
-    print("|---|---|---|---|---|---|---|---|")
-    rows, last = compare(arguments)
-    best = best_anchor(rows)
-    print(f"\nBest anchor by AUC over all frames: {best} (log SNR, SNR in nm⁻²)")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"best": best, "rows": rows}, indent=2) + "\n")
-    if arguments.figure:
-        draw(arguments.figure, last, best)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,19 +9,20 @@ replica exchanges of its own: that of the main job, long enough for a denoiser, 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from schedules import opened, started
+from common import SYSTEM, Bench, Result, number, running, spread, table
 
 from spacetime_tps import free_energies
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.free_energy.estimates import check_overlap
+from spacetime_tps.free_energy.estimates import check_overlap, mbar
 from spacetime_tps.free_energy.windows import (
     annealing_estimate,
     equilibrium_ends,
@@ -35,161 +36,227 @@ from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.geodesics import load_geodesic
 from spacetime_tps.pipeline.samples import make_samples
 from spacetime_tps.runs.context import RunContext
+from spacetime_tps.runs.requests import open_molecule_run
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import ReplicaExchangeSettings, RunSettings
 from spacetime_tps.settings.shipped import find_system
-from spacetime_tps.statistics.mbar import mbar
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long to measure: windows, frames of each sweep in each, annealed paths each way, repeats of each spacing.
+class Estimate:
+    """ΔF(A → B) in kJ/mol by some method, with the error that it claims."""
 
-    And at which SNR (nm⁻², at the model's temperature) the straight lines are: windows overlap on the softest one.
+    method: str
+    value: float
+    error: float
+    evaluations: int | None
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """ΔF between the ends of a curve, in kJ/mol, by one repeat; or why it failed."""
+
+    name: str
+    repeat: int
+    value: float | None = None
+    error: float | None = None
+    evaluations: int = 0
+    least_overlap: float | None = None
+    annealing: float | None = None
+    annealing_error: float | None = None
+    annealing_evaluations: int = 0
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class FreeEnergyResult:
+    """The job's estimates, and a row for each spacing and repeat."""
+
+    seed: int
+    evaluations: int
+    estimates: list[Estimate]
+    spacings: list[Spacing]
+
+
+@dataclass(frozen=True)
+class FreeEnergy:
+    """Free energies and spacings of windows, as :class:`Section`.
+
+    Attributes
+    ----------
+    windows : int
+        Number along a curve.
+    frames : int
+        Number of each chain in each window.
+    paths : int
+        Number of annealed paths each way.
+    repeats : int
+        Number for each spacing.
+    straight_snr : tuple of float
+        Where straight lines are, nm⁻² at the model's temperature: windows overlap on the softest one.
     """
 
+    name: ClassVar[str] = "free_energy"
+    cost: ClassVar[str] = "40 minutes"
+    every_seed: ClassVar[bool] = True
     windows: int = 16
     frames: int = 60
     paths: int = 32
     repeats: int = 6
     straight_snr: tuple[float, ...] = (600.0, 2000.0, 5500.0, 15000.0)
 
+    def measure(self, bench: Bench, seed: int) -> FreeEnergyResult:
+        """From the run of a seed, whose ``free_energy`` folder is replaced."""
+        output = bench.main_job(seed)
+        estimates = _estimates(free_energies(output, seed=seed, overwrite=True))
+        settings, _ = open_molecule_run(output)
+        spacings: list[Spacing] = []
+        with running(settings, output, seed) as run:
+            geodesic = load_geodesic(output, "low_variance")
+            assert geodesic is not None  # the job has used it
+            stiff = stiffened(run, geodesic.schedule)
+            curves = {"geodesic, Fisher-Rao": stiff, "geodesic, uniform": uniform(stiff)}
+            for snr in self.straight_snr:
+                curves[f"straight line, SNR {snr:g}"] = stiffened(run, straight_line(run, snr))
+            for name, schedule in curves.items():
+                for repeat, repeat_seed in enumerate(
+                    np.random.SeedSequence([seed, *name.encode()]).spawn(self.repeats)
+                ):
+                    spacings.append(self._between_ends(run, name, schedule, repeat, repeat_seed))
+        evaluations = max(estimate.evaluations or 0 for estimate in estimates)
+        evaluations += sum(spacing.evaluations + spacing.annealing_evaluations for spacing in spacings)
+        return FreeEnergyResult(seed, evaluations, estimates, spacings)
 
-EFFORT = Effort()
-LADDER = ("300 K", "405 K", "548 K", "740 K", "1000 K", "1350 K", "1800 K")
-LENGTH = "15 ns"
-REPEATS = 2
+    def _between_ends(
+        self, run: RunContext, name: str, schedule: RestraintSchedule, repeat: int, seed: np.random.SeedSequence
+    ) -> Spacing:
+        """By windows on a curve, and by annealing from the ends."""
+        kt = run.molecule.kt
+        window_seed, path_seed = seed.spawn(2)
+        series = make_series(schedule, self.windows).windows
+        try:
+            with TemporaryDirectory() as folder:
+                frames = sample_series(run, series, self.frames, window_seed, f"{name}, {repeat}", Path(folder))
+            sampled, _, _ = reduced(run, series, frames)
+            solved = mbar(sampled)
+            check_overlap(solved.overlap, series.names)
+            nothing = {"value": 0.0, "error": 0.0}  # that leads from the curve's ends to the states
+            annealing, spent = annealing_estimate(
+                run, schedule, equilibrium_ends(series, frames), nothing, self.paths, path_seed
+            )
+        except DynamicsError as error:
+            return Spacing(name, repeat, failure=str(error))
+        return Spacing(
+            name,
+            repeat,
+            kt * float(solved.values[-1]),
+            kt * float(solved.errors[-1]),
+            frames.evaluations,
+            float(np.diagonal(solved.overlap, 1).min()),
+            annealing["value"],
+            annealing["error"],
+            spent,
+        )
 
-
-def reference(folder: Path, length: str = LENGTH, repeats: int = REPEATS) -> dict[str, Any]:
-    """ΔF by long replica exchanges with different seeds, 105 million evaluations each; samples in ``folder`` are kept.
-
-    Parameters
-    ----------
-    folder : Path
-    length : str
-        Of each replica.
-    repeats : int
-        Their mean is ``value``.
-    """
-    settings = load_settings(find_system("alanine_dipeptide"))
-    assert isinstance(settings, RunSettings)
-    exchange = ReplicaExchangeSettings(
-        method="replica_exchange",
-        temperatures=LADDER,
-        length=length,
-        exchange_interval="0.25 ps",
-        frame_interval="1 ps",
-        discard="20 ps",
-        model_temperature="1000 K",
-    )
-    settings = settings.model_copy(update={"samples": exchange})
-    estimates = []
-    for repeat in range(repeats):
-        output = folder / str(repeat)
-        finished = output / "samples.json"
-        with started(settings, output, [repeat, *b"reference"]) as run:
-            if not finished.is_file():
-                (output / "samples").mkdir(parents=True, exist_ok=True)
-                report = make_samples(run)
-                finished.write_text(json.dumps({"evaluations": report.evaluations, **report.results}) + "\n")
-            estimate = replica_estimate(run, np.random.default_rng(repeat))
-        if estimate is None:
-            raise SystemExit(f"{output}: one of the states is never seen in {length}; take a longer reference")
-        estimates.append(estimate | json.loads(finished.read_text()))
-    return {
-        "value": float(np.mean([estimate["value"] for estimate in estimates])),
-        "error": float(np.sqrt(sum(estimate["error"] ** 2 for estimate in estimates)) / repeats),
-        "evaluations": {"sampling": sum(estimate["evaluations"]["sampling"] for estimate in estimates)},
-        "repeats": estimates,
-    }
-
-
-def section(output: Path, seed: int, effort: Effort = EFFORT) -> dict[str, Any]:
-    """The job's estimates of ΔF(A→B), and a row for each spacing and repeat of ΔF between the ends of the curve.
-
-    Parameters
-    ----------
-    output : Path
-        Folder of a finished run of the main job; ``free_energy/`` is written into it.
-    seed : int
-    effort : Effort
-    """
-    job = free_energies(output, seed=seed, overwrite=True)
-    rows: list[dict[str, Any]] = []
-    with opened(output, seed) as run:
-        geodesic = load_geodesic(output, "low_variance")
-        assert geodesic is not None  # the job has used it
-        stiff = stiffened(run, geodesic.schedule)
-        curves = {
-            "geodesic, Fisher-Rao": stiff,
-            "geodesic, uniform": uniform(stiff),
-        }
-        curves |= {
-            f"straight line, SNR {snr:g}": stiffened(run, straight_line(run, snr)) for snr in effort.straight_snr
-        }
-        for name, schedule in curves.items():
-            for repeat, repeat_seed in enumerate(np.random.SeedSequence([seed, *name.encode()]).spawn(effort.repeats)):
-                row: dict[str, Any] = {"spacing": name, "repeat": repeat}
-                rows.append(row)
-                try:
-                    row |= between_ends(run, schedule, effort, repeat_seed, f"{name}, {repeat}")
-                except DynamicsError as error:
-                    row["failure"] = str(error)
-    return {"seed": seed, "job": job, "rows": rows}
+    def tables(self, results: Sequence[FreeEnergyResult]) -> list[str]:
+        """ΔF by every method, and for each spacing: mean over repeats, their spread, and the error that each claims."""
+        methods = [_line(result.seed, estimate) for result in results for estimate in result.estimates]
+        columns = ("spacing", "seed", "evaluations", "ΔF of the ends, windows", "spread", "claimed", "annealing")
+        rows = []
+        for result in results:
+            for name in dict.fromkeys(spacing.name for spacing in result.spacings):
+                repeats = [spacing for spacing in result.spacings if spacing.name == name]
+                rows.append([name, result.seed, *_cells(repeats)])
+        return [table(METHODS, methods), table((*columns, "spread", "overlap"), rows)]
 
 
-def between_ends(
-    run: RunContext, schedule: RestraintSchedule, effort: Effort, seed: np.random.SeedSequence, name: str
-) -> dict[str, Any]:
-    """ΔF between the ends of a curve by windows on it, and by annealing from their ends, in kJ/mol."""
-    kt = run.molecule.kt
-    window_seed, path_seed = seed.spawn(2)
-    series = make_series(schedule, effort.windows).windows
-    with TemporaryDirectory() as folder:
-        frames = sample_series(run, series, effort.frames, window_seed, name, Path(folder))
-    sampled, _, _ = reduced(run, series, frames)
-    solved = mbar(sampled)
-    check_overlap(solved.overlap, series.names)
-    nothing = {"value": 0.0, "error": 0.0}  # that leads from the curve's ends to the states
-    annealing, spent = annealing_estimate(
-        run, schedule, equilibrium_ends(series, frames), nothing, effort.paths, path_seed
-    )
-    return {
-        "value": kt * float(solved.values[-1]),
-        "error": kt * float(solved.errors[-1]),
-        "evaluations": frames.evaluations,
-        "least_overlap": float(np.diagonal(solved.overlap, 1).min()),
-        "annealing": annealing,
-        "annealing_evaluations": spent,
-    }
+METHODS = ("ΔF(A → B)", "seed", "kJ/mol", "evaluations")
 
 
-def print_tables(content: dict[str, Any]) -> None:
-    """ΔF by every method, and a line for each spacing: mean over repeats, their spread, and the error each claims."""
-    job, reference = content["job"], content["reference"]
-    print("| ΔF(A → B) | kJ/mol | evaluations |\n|---|---|---|")
-    evaluations = job["evaluations"]
-    estimates = [
-        ("windows, MBAR", job["windows"], evaluations["windows"]),
-        ("annealing, BAR", job["annealing"], evaluations["windows"] + evaluations["annealing"]),
+def _line(seed: int, estimate: Estimate) -> list[Any]:
+    return [estimate.method, seed, number(estimate.value, 2, estimate.error), number(estimate.evaluations)]
+
+
+def _estimates(job: dict[str, Any]) -> list[Estimate]:
+    windows, annealing = (job["evaluations"][name] for name in ("windows", "annealing"))
+    found = [
+        ("windows, MBAR", job["windows"], windows),
+        ("annealing, BAR", job["annealing"], windows + annealing),
         ("replica exchange of the run", job["replica_exchange"], None),
-        ("replica exchange, reference", reference, reference["evaluations"]["sampling"]),
     ]
-    for name, estimate, spent in estimates:
-        told = "" if estimate is None else f"{estimate['value']:.2f} ± {estimate['error']:.2f}"
-        print(f"| {name} | {told} | {'' if spent is None else format(spent, ',')} |")
-    print("\n| spacing | evaluations | ΔF of the ends, windows | spread | claimed | annealing | spread | overlap |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in dict.fromkeys(row["spacing"] for row in content["rows"]):
-        rows = [row for row in content["rows"] if row["spacing"] == name]
-        done = [row for row in rows if "failure" not in row]
-        if len(done) < 2:
-            print(f"| {name} |", f"{len(rows) - len(done)} of {len(rows)} failed: {rows[-1].get('failure')} |")
-            continue
-        windows, annealing = np.array([[row["value"], row["annealing"]["value"]] for row in done]).T
-        claimed = np.sqrt(np.mean([row["error"] ** 2 for row in done]))
-        overlap = min(row["least_overlap"] for row in done)
-        cells = (f"{done[0]['evaluations']:,}", f"{windows.mean():.2f}", f"{windows.std(ddof=1):.2f}", f"{claimed:.2f}")
-        cells += (f"{annealing.mean():.2f}", f"{annealing.std(ddof=1):.2f}", f"{overlap:.3f}")
-        print(f"| {name} |", " | ".join(cells), "|")
+    return [Estimate(name, of["value"], of["error"], spent) for name, of, spent in found if of is not None]
+
+
+def _cells(repeats: Sequence[Spacing]) -> list[str]:
+    done = [repeat for repeat in repeats if repeat.failure is None]
+    if not done:
+        return [f"all failed: {repeats[-1].failure}", *["–"] * 6]
+    windows, annealing = [repeat.value for repeat in done], [repeat.annealing for repeat in done]
+    claimed = np.sqrt(np.mean([repeat.error**2 for repeat in done]))
+    failed = f", {len(repeats) - len(done)} failed" if len(done) < len(repeats) else ""
+    return [
+        number(done[0].evaluations) + failed,
+        *(number(np.mean(windows), 2), number(spread(windows), 2), number(claimed, 2)),
+        *(number(np.mean(annealing), 2), number(spread(annealing), 2)),
+        number(min(repeat.least_overlap for repeat in done), 3),
+    ]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """ΔF by long replica exchanges that start in A and B by turns, as :class:`Section`; their samples are kept.
+
+    Attributes
+    ----------
+    temperatures : tuple of str
+    length : str
+        Length of each replica.
+    repeats : int
+        Number of replica exchanges.
+    """
+
+    name: ClassVar[str] = "reference"
+    cost: ClassVar[str] = "1 hour, 211 million evaluations"
+    every_seed: ClassVar[bool] = False
+    temperatures: tuple[str, ...] = ("300 K", "405 K", "548 K", "740 K", "1000 K", "1350 K", "1800 K")
+    length: str = "15 ns"
+    repeats: int = 2
+
+    def measure(self, bench: Bench, seed: int) -> Result[Estimate]:
+        """With seeds of its own for each seed and repeat."""
+        settings = load_settings(find_system(SYSTEM))
+        assert isinstance(settings, RunSettings)
+        exchange = ReplicaExchangeSettings(
+            method="replica_exchange",
+            temperatures=self.temperatures,
+            length=self.length,
+            exchange_interval="0.25 ps",
+            frame_interval="1 ps",
+            discard="20 ps",
+            model_temperature="1000 K",
+        )
+        settings = settings.model_copy(update={"samples": exchange})
+        estimates = []
+        for repeat in range(self.repeats):
+            output = bench.folder(f"reference_{seed}_{repeat}")
+            finished = output / "evaluations.json"
+            with running(settings, output, [seed, repeat, *b"reference"]) as run:
+                if not finished.is_file():
+                    (output / "samples").mkdir(exist_ok=True)
+                    finished.write_text(json.dumps(make_samples(run).evaluations) + "\n")
+                estimate = replica_estimate(run, np.random.default_rng([seed, repeat]))
+            if estimate is None:
+                raise SystemExit(f"{output}: one of the states is never seen in {self.length}; take longer replicas")
+            spent = json.loads(finished.read_text())["sampling"]
+            estimates.append(Estimate("replica exchange", estimate["value"], estimate["error"], spent))
+        mean = Estimate(
+            "replica exchange, mean",
+            float(np.mean([estimate.value for estimate in estimates])),
+            float(np.sqrt(sum(estimate.error**2 for estimate in estimates)) / self.repeats),
+            sum(estimate.evaluations for estimate in estimates),
+        )
+        return Result(seed, mean.evaluations or 0, [mean, *estimates])
+
+    def tables(self, results: Sequence[Result[Estimate]]) -> list[str]:
+        """A line for the mean, and a line for each replica exchange."""
+        return [table(METHODS, [_line(r.seed, estimate) for r in results for estimate in r.rows])]

@@ -7,21 +7,20 @@
 4. With ``--reference DIR``: the 2-D task of arXiv 2505.17517 on that paper's own network. Our solver beside 10,000
    steps of Adam on a spline on the same network, timed in the same run; each curve, at 128 points, judged by the exact
    denoiser of the paper's surface.
-
-Usage: ``python scripts/benchmarks/geodesic.py [--seed 0] [--json FILE] [--figure FILE] [--reference DIR]``
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from common import Bench, exponent, number, table, yes_no
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from reference_data import TOY, PaperSurface, paper_curve, paper_denoiser, paper_ends, toy_ends
@@ -34,12 +33,155 @@ from spacetime_tps.spacetime.family import curve_divergences, moments_at
 from spacetime_tps.spacetime.minimizer import SplineProblem
 from spacetime_tps.spacetime.search import SpacetimeGraph
 
-COUNTS = (64, 128, 256, 512)
-DIMENSIONS = (2, 8, 24, 80, 200, 642)
-POINTS = (32, 64, 128, 256, 512, 1024)
-GRAPH_SIZES = (2_000, 5_000, 12_000, 25_000, 50_000)
-ADAM_STEPS, ADAM_RATE = 10_000, 1e-2
+ADAM_RATE = 1e-2
 COARSE = {"points": 12, "knots": 3}  # for networks, which are not gradients: long chords average over their errors
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """Relative errors of a length that is known, and the order at which they fall with the number of points."""
+
+    case: str
+    exact: float
+    points: list[int]
+    relative_error: list[float]
+    order: float
+
+
+@dataclass(frozen=True)
+class Solve:
+    """A low-variance solve with its graph."""
+
+    dimension: int
+    points: int
+    seconds: float
+    evaluations: int
+    length: float
+    max_violation: float
+    feasible: bool
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph, and the first path through it."""
+
+    points_asked: int
+    feasible_points: int
+    edges: int
+    build_seconds: float
+    path_seconds: float
+    seconds: float
+    nodes_of_path: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve of the paper's task: Σ J by the exact denoiser and by the network."""
+
+    curve: str
+    seconds: float | None
+    sum_j_exact: float
+    sum_j_network: float
+    negative_chords: float | None
+
+
+@dataclass(frozen=True)
+class GeodesicsResult:
+    """All four parts; nothing here asks for energies of a molecule."""
+
+    seed: int
+    evaluations: int
+    closed_forms: list[ClosedForm]
+    by_dimension: list[Solve]
+    by_points: list[Solve]
+    graphs: list[Graph]
+    paper: list[Curve]
+
+
+@dataclass(frozen=True)
+class Geodesics:
+    """Accuracy and cost of geodesics, as :class:`Section`.
+
+    Attributes
+    ----------
+    counts : tuple of int
+        Numbers of points, for closed forms.
+    toy_points : int
+        Number of points of the toy's reference, which has no closed form.
+    dimensions, points : tuple of int
+        Numbers of coordinates (at 64 points), and of points (in 24 coordinates), of timed solves.
+    graphs : tuple of int
+        Numbers of points of graphs.
+    adam_steps : int
+    """
+
+    name: ClassVar[str] = "geodesic"
+    cost: ClassVar[str] = "10 minutes"
+    every_seed: ClassVar[bool] = False
+    counts: tuple[int, ...] = (64, 128, 256, 512)
+    toy_points: int = 4096
+    dimensions: tuple[int, ...] = (2, 8, 24, 80, 200, 642)
+    points: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    graphs: tuple[int, ...] = (2_000, 5_000, 12_000, 25_000, 50_000)
+    adam_steps: int = 10_000
+
+    def measure(self, bench: Bench, seed: int) -> GeodesicsResult:
+        """On one core; the paper's task where there is its data."""
+        result = GeodesicsResult(
+            seed,
+            0,
+            closed_forms(self.counts, self.toy_points),
+            [timed_solve(dimension, 64, seed) for dimension in self.dimensions],
+            [timed_solve(24, points, seed) for points in self.points],
+            [timed_graph(size, seed) for size in self.graphs],
+            paper_task(bench.reference, self.adam_steps) if bench.reference else [],
+        )
+        draw(bench.picture(self.name), result)
+        return result
+
+    def tables(self, results: Sequence[GeodesicsResult]) -> list[str]:
+        """A table for each part, and the exponents."""
+        blocks = []
+        for result in results:
+            parts = (result.closed_forms, result.by_dimension, result.by_points, result.graphs, result.paper)
+            blocks += [records(part) for part in parts if part]
+            slopes = [
+                [f"{size.replace('_', ' ')}, from {above}", number(slope(rows, size, above), 2)]
+                for rows, size, above in scalings(result)
+            ]
+            blocks.append(table(("seconds by", "exponent"), slopes))
+        return blocks
+
+
+def records(rows: Sequence[Any]) -> str:
+    """A table of dataclasses, a column for each field."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, list):
+            return " / ".join(map(text, value))
+        if isinstance(value, bool):
+            return yes_no(value)
+        return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+    names = [field.name for field in fields(rows[0])]
+    lines = [[text(getattr(row, name)) for name in names] for row in rows]
+    return table([name.replace("_", " ") for name in names], lines)
+
+
+def scalings(result: GeodesicsResult) -> list[tuple[Sequence[Any], str, int]]:
+    """Rows, the size that their seconds grow with, and from which size on the exponent is taken."""
+    return [
+        (result.by_dimension, "dimension", 80),
+        (result.by_points, "points", 128),
+        (result.graphs, "points_asked", 5_000),
+    ]
+
+
+def slope(rows: Sequence[Any], size: str, above: float) -> float | None:
+    """Exponent of the seconds in a size."""
+    large = [row for row in rows if getattr(row, size) >= above]
+    return exponent([getattr(row, size) for row in large], [row.seconds for row in large])
 
 
 def normal_case(mean_a: float, s_a: float, mean_b: float, s_b: float) -> tuple[Points, Points, float]:
@@ -53,11 +195,11 @@ def normal_case(mean_a: float, s_a: float, mean_b: float, s_b: float) -> tuple[P
     return posterior(mean_a, s_a), posterior(mean_b, s_b), math.sqrt(2) * math.acosh(1 + step)
 
 
-def closed_forms() -> list[dict[str, Any]]:
-    """Lengths against N; the toy's reference is the solver's own at 4,096 points, which has no closed form."""
+def closed_forms(counts: Sequence[int], toy_points: int) -> list[ClosedForm]:
+    """Lengths against N; the toy's reference is the solver's own."""
     normal = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
     toy = toy_ends()
-    exact_toy = solve_geodesic(TOY, *toy, points=4096, knots=60).length
+    exact_toy = solve_geodesic(TOY, *toy, points=toy_points, knots=60).length
     cases: list[tuple[str, Denoiser, Points, Points, float]] = [
         ("N(−1, 0.1²) → N(1, 0.1²)", normal, *normal_case(-1, 0.1, 1, 0.1)),
         ("N(−0.5, 0.3²) → N(0.7, 0.2²)", normal, *normal_case(-0.5, 0.3, 0.7, 0.2)),
@@ -65,9 +207,9 @@ def closed_forms() -> list[dict[str, Any]]:
     ]
     rows = []
     for name, denoiser, a, b, exact in cases:
-        errors = [abs(solve_geodesic(denoiser, a, b, points=n, knots=30).length / exact - 1) for n in COUNTS]
-        order = -np.polyfit(np.log(np.array(COUNTS) - 1), np.log(errors), 1)[0]
-        rows.append({"case": name, "exact": exact, "points": COUNTS, "relative_error": errors, "order": order})
+        errors = [abs(solve_geodesic(denoiser, a, b, points=n, knots=30).length / exact - 1) for n in counts]
+        order = -np.polyfit(np.log(np.array(counts) - 1), np.log(errors), 1)[0]
+        rows.append(ClosedForm(name, exact, list(counts), errors, float(order)))
     return rows
 
 
@@ -97,26 +239,26 @@ def bound_of(denoiser: Denoiser, end: Points) -> VarianceBound:
     return VarianceBound(float(moments_at(denoiser, end).variance) + 0.06)
 
 
-def timed_solve(dimension: int, points: int, seed: int) -> dict[str, Any]:
+def timed_solve(dimension: int, points: int, seed: int) -> Solve:
     """One low-variance solve with its graph."""
     q, a, b, x = channel(dimension, seed, 600)
     start = time.perf_counter()
     (geodesic, *_) = solve_channels(
         q, a, b, [bound_of(q, a)], samples=x, points=points, log_snr_bounds=(-2.0, 6.0), channels=1
     )
-    return {
-        "dimension": dimension,
-        "points": points,
-        "seconds": time.perf_counter() - start,
-        "evaluations": geodesic.evaluations,
-        "length": geodesic.length,
-        "max_violation": geodesic.max_violation,
-        "feasible": geodesic.feasible,
-        "converged": geodesic.converged,
-    }
+    return Solve(
+        dimension,
+        points,
+        time.perf_counter() - start,
+        geodesic.evaluations,
+        geodesic.length,
+        float(geodesic.max_violation),
+        bool(geodesic.feasible),
+        bool(geodesic.converged),
+    )
 
 
-def timed_graph(size: int, seed: int, levels: int = 10) -> dict[str, Any]:
+def timed_graph(size: int, seed: int, levels: int = 10) -> Graph:
     """One graph of about ``size`` points in 30 dimensions, and the first path through it."""
     q, a, b, x = channel(30, seed, size // levels)
     start = time.perf_counter()
@@ -124,21 +266,7 @@ def timed_graph(size: int, seed: int, levels: int = 10) -> dict[str, Any]:
     built = time.perf_counter()
     path = graph.shortest_path()
     end = time.perf_counter()
-    return {
-        "points_asked": size,
-        "feasible_points": len(graph.nodes),
-        "edges": len(graph.start),
-        "build_seconds": built - start,
-        "path_seconds": end - built,
-        "seconds": end - start,
-        "nodes_of_path": len(path),
-    }
-
-
-def exponent(rows: list[dict[str, Any]], key: str, above: float) -> float:
-    """Slope of log seconds against log of a column, over the rows where that is at least ``above``."""
-    used = [row for row in rows if row[key] >= above]
-    return float(np.polyfit(np.log([row[key] for row in used]), np.log([row["seconds"] for row in used]), 1)[0])
+    return Graph(size, len(graph.nodes), len(graph.start), built - start, end - built, end - start, len(path))
 
 
 def adam(problem: SplineProblem, start: Points, steps: int) -> torch.Tensor:
@@ -153,7 +281,7 @@ def adam(problem: SplineProblem, start: Points, steps: int) -> torch.Tensor:
     return problem.all_knots(inner.detach())
 
 
-def paper_task(folder: Path) -> list[dict[str, Any]]:
+def paper_task(folder: Path, adam_steps: int) -> list[Curve]:
     """Curves of the unconstrained task on the paper's network, and the exact one."""
     exact, network = PaperSurface(folder).denoiser(), paper_denoiser(folder)
     a, b = paper_ends()
@@ -163,15 +291,7 @@ def paper_task(folder: Path) -> list[dict[str, Any]]:
         by_exact, by_network = (
             float(curve_divergences(curve, moments_at(denoiser, curve)).sum()) for denoiser in (exact, network)
         )
-        rows.append(
-            {
-                "curve": name,
-                "seconds": seconds,
-                "sum_j_exact": by_exact,
-                "sum_j_network": by_network,
-                "negative_chords": negative,
-            }
-        )
+        rows.append(Curve(name, seconds, by_exact, by_network, negative))
 
     start = time.perf_counter()
     geodesic = solve_geodesic(exact, a, b, points=128, knots=10)
@@ -186,86 +306,26 @@ def paper_task(folder: Path) -> list[dict[str, Any]]:
     problem = SplineProblem(network, a, b, (), (-6.0, 5.0), 128, 8)
     share = torch.linspace(0, 1, 33, dtype=torch.float64)[:, None]
     straight = Points(a.y + share * (b.y - a.y), a.log_snr + share[:, 0] * (b.log_snr - a.log_snr))
-    knots = adam(problem, straight, ADAM_STEPS)
+    knots = adam(problem, straight, adam_steps)
     curve = constant_speed(network, problem.to_points, knots, 128)
-    add(f"network, {ADAM_STEPS:,} steps of Adam, 128 points, 10 nodes", curve, time.perf_counter() - start)
+    add(f"network, {adam_steps:,} steps of Adam, 128 points, 10 nodes", curve, time.perf_counter() - start)
     add("network, the paper's curve (published)", paper_curve(folder), None)
     return rows
 
 
-def draw(path: Path, by_dimension: list[dict[str, Any]], by_points: list[dict[str, Any]], graphs: list[Any]) -> None:
+def draw(path: Path, result: GeodesicsResult) -> None:
     """Times against D, N and the graph's size."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, rows, key, label, above in (
-        (panels[0], by_dimension, "dimension", "coordinates D (N = 64)", 80),
-        (panels[1], by_points, "points", "points N (D = 24)", 128),
-        (panels[2], graphs, "points_asked", "points of the graph (30 coordinates)", 5_000),
-    ):
-        x, y = [row[key] for row in rows], [row["seconds"] for row in rows]
+    labels = ("coordinates D (N = 64)", "points N (D = 24)", "points of the graph (30 coordinates)")
+    for axes, (rows, size, above), label in zip(figure.subplots(1, 3), scalings(result), labels, strict=True):
+        x, y = [getattr(row, size) for row in rows], [row.seconds for row in rows]
         axes.loglog(x, y, "o-", color="black")
-        slope = exponent(rows, key, above)
-        far = np.array([above, max(x)])
-        axes.loglog(far, y[-1] * (far / max(x)) ** slope, "--", color="tab:red", label=f"exponent {slope:.2f}")
+        power = slope(rows, size, above)
+        if power is not None:
+            far = np.array([above, max(x)])
+            axes.loglog(far, y[-1] * (far / max(x)) ** power, "--", color="tab:red", label=f"exponent {power:.2f}")
+            axes.legend(frameon=False)
         axes.set(xlabel=label, ylabel="seconds, one core")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """A markdown table of rows with the same keys."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, (list, tuple)):
-            return " / ".join(text(item) for item in value)
-        return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
-
-    print("| " + " | ".join(key.replace("_", " ") for key in rows[0]) + " |")
-    print("|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(text(value) for value in row.values()) + " |")
-    print()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path, default=Path("runs/figures/scaling.png"))
-    parser.add_argument("--reference", type=Path, help="folder with the data of the paper's code")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    results: dict[str, Any] = {"closed_forms": closed_forms()}
-    show(results["closed_forms"])
-    results["by_dimension"] = [timed_solve(dimension, 64, options.seed) for dimension in DIMENSIONS]
-    results["by_points"] = [timed_solve(24, points, options.seed) for points in POINTS]
-    results["graph"] = [timed_graph(size, options.seed) for size in GRAPH_SIZES]
-    results["exponents"] = {
-        "dimension, from 80": exponent(results["by_dimension"], "dimension", 80),
-        "points, from 128": exponent(results["by_points"], "points", 128),
-        "graph, from 5,000": exponent(results["graph"], "points_asked", 5_000),
-    }
-    for key in ("by_dimension", "by_points", "graph"):
-        show(results[key])
-    show([results["exponents"]])
-    draw(options.figure, results["by_dimension"], results["by_points"], results["graph"])
-    if options.reference:
-        results["paper"] = paper_task(options.reference)
-        show(results["paper"])
-        times = {row["curve"]: row["seconds"] for row in results["paper"]}
-        ours, theirs = (
-            times["network, our solver, 12 points, 3 knots"],
-            next(t for n, t in times.items() if "Adam" in n),
-        )
-        print(f"{theirs / ours:.0f} times faster than Adam\n")
-    else:
-        print("the paper's denoiser: skipped (no --reference)")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,25 +9,19 @@ perceptron on all latent coordinates, each in seconds of CPU time on one thread 
 
 The exponent is the slope of log seconds against log atoms over the largest molecules. The smallest molecule is alanine
 dipeptide without its hydrogens.
-
-Usage: ``python scripts/benchmarks/growth.py [--residues 1 3 7 14 29] [--batch 64] [--points 64] [--seconds 4]
-[--seed 0] [--json FILE] [--figure FILE]``
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import mdtraj
 import numpy as np
 import openmm
 import torch
+from common import Bench, Result, cpu_seconds, exponent, number, table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from polyalanine import polyalanine
@@ -35,7 +29,7 @@ from polyalanine import polyalanine
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import Denoiser, Moments, fit_mixture
 from spacetime_tps.denoisers.message_passing import MessagePassingNetwork, MolecularGraph
-from spacetime_tps.denoisers.noise_space import FreeRotations, NoiseSpace
+from spacetime_tps.denoisers.noise_space import FreeRotations, RigidFrame
 from spacetime_tps.denoisers.perceptron import PreconditionedNetwork
 from spacetime_tps.denoisers.potential import PotentialDenoiser, corrected
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
@@ -99,34 +93,6 @@ def networks(molecule: Molecule, seed: int) -> dict[str, torch.nn.Module]:
     }
 
 
-def cpu_seconds(work: Callable[[], object], seconds: float) -> float:
-    """Median CPU time of ``work``, over at least three runs after one that warms up, for about so many seconds."""
-    work()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
-
-
-def measure(residues: int, heavy: bool, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of one molecule, one for each network."""
-    molecule = sample(residues, heavy, 200, arguments.seed)
-    x, coordinates = molecule.samples, molecule.coordinates
-    mixture, _ = fit_mixture(x, 4, covariance="low_rank")
-    base = FreeRotations(mixture)
-    noise_space = coordinates.noise_space()
-    rows = []
-    for name, network in networks(molecule, arguments.seed).items():
-        row = {"atoms": len(coordinates.atoms), "network": name, "ties": len(getattr(network, "tie_kinds", ()))}
-        row["training_step"] = cpu_seconds(training_step(base, network, noise_space, x, arguments), arguments.seconds)
-        denoiser = PotentialDenoiser(base, network.double().requires_grad_(False), LOG_SNR)
-        row["geodesic_evaluation"] = cpu_seconds(geodesic_evaluation(denoiser, x, arguments.points), arguments.seconds)
-        rows.append(row)
-    return rows
-
-
 def geodesic_evaluation(denoiser: PotentialDenoiser, x: torch.Tensor, points: int) -> Callable[[], object]:
     """Σ J of a straight line between the first and the last sample, and its gradient by every point."""
     s = torch.linspace(0, 1, points, dtype=torch.float64)[:, None]
@@ -141,17 +107,17 @@ def geodesic_evaluation(denoiser: PotentialDenoiser, x: torch.Tensor, points: in
 
 
 def training_step(
-    base: Denoiser, network: torch.nn.Module, noise_space: NoiseSpace, x: torch.Tensor, arguments: argparse.Namespace
+    base: Denoiser, network: torch.nn.Module, frame: RigidFrame, x: torch.Tensor, batch: int, seed: int
 ) -> Callable[[], object]:
     """One step of denoising score matching in y and λ, in single precision."""
     network.float().requires_grad_(True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(arguments.seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def step() -> None:
-        chosen = x[torch.randint(len(x), (arguments.batch,), generator=generator)]
-        log_snr = LOG_SNR[0] + (LOG_SNR[1] - LOG_SNR[0]) * torch.rand(arguments.batch, generator=generator).double()
-        y, target, square = noise_space.noisy(chosen, log_snr, generator)
+        chosen = x[torch.randint(len(x), (batch,), generator=generator)]
+        log_snr = LOG_SNR[0] + (LOG_SNR[1] - LOG_SNR[0]) * torch.rand(batch, generator=generator).double()
+        y, target, square = frame.noisy(chosen, log_snr, generator)
         coarse = base.moments(y, log_snr)
         y, log_snr, target, square, mean, variance = (
             tensor.float() for tensor in (y, log_snr, target, square, coarse.mean, coarse.variance)
@@ -166,56 +132,91 @@ def training_step(
     return step
 
 
-def exponent(rows: list[dict[str, Any]], network: str, cost: str) -> float:
-    """Slope of log cost against log atoms over the large molecules; not a number if there are not two of them."""
-    chosen = [(row["atoms"], row[cost]) for row in rows if row["network"] == network and row["atoms"] >= LARGE]
-    return float(np.polyfit(*np.log(chosen).T, 1)[0]) if len(chosen) > 1 else float("nan")
+@dataclass(frozen=True)
+class Row:
+    """CPU seconds of one network on one molecule."""
+
+    atoms: int
+    network: str
+    ties: int
+    training_step: float
+    geodesic_evaluation: float
 
 
-def print_table(rows: list[dict[str, Any]], exponents: dict[str, dict[str, float]]) -> None:
-    names = [f"{network}, {label}" for label in COSTS.values() for network in NETWORKS]
-    print("| atoms | ties |", " | ".join(names), "|\n|" + "---|" * (2 + len(names)))
-    for atoms in dict.fromkeys(row["atoms"] for row in rows):
-        mine = {row["network"]: row for row in rows if row["atoms"] == atoms}
-        cells = [f"{1e3 * mine[network][cost]:.1f} ms" for cost in COSTS for network in NETWORKS]
-        print(f"| {atoms} | {mine['message passing']['ties']} |", " | ".join(cells), "|")
-    cells = [f"{exponents[cost][network]:.2f}" for cost in COSTS for network in NETWORKS]
-    print(f"| exponent from {LARGE} atoms | |", " | ".join(cells), "|")
+@dataclass(frozen=True)
+class Growth:
+    """Costs by the number of atoms, as :class:`Section`.
 
+    Attributes
+    ----------
+    residues : tuple of int
+        Numbers of alanines in the helices.
+    batch, points : int
+        Of a training step, and of a curve.
+    seconds : float
+        CPU time of each measurement.
+    """
 
-def draw(axes: Axes, rows: list[dict[str, Any]], cost: str, exponents: dict[str, float]) -> None:
-    for network, colour in NETWORKS.items():
-        atoms, seconds = np.array([(row["atoms"], row[cost]) for row in rows if row["network"] == network]).T
-        axes.loglog(atoms, seconds, "o-", color=colour, label=f"{network}, n^{exponents[network]:.2f}")
-    axes.set(xlabel="atoms", ylabel="CPU seconds", title=COSTS[cost])
-    axes.legend(frameon=False)
+    name: ClassVar[str] = "growth"
+    cost: ClassVar[str] = "3 minutes"
+    every_seed: ClassVar[bool] = False
+    residues: tuple[int, ...] = (1, 3, 7, 14, 29)
+    batch: int = 64
+    points: int = 64
+    seconds: float = 4.0
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--residues", type=int, nargs="+", default=[1, 3, 7, 14, 29])
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--points", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = measure(1, True, arguments)
-    for residues in arguments.residues:
-        rows += measure(residues, False, arguments)
-    exponents = {cost: {network: exponent(rows, network, cost) for network in NETWORKS} for cost in COSTS}
-    print_table(rows, exponents)
-    if arguments.json is not None:
-        settings = {"batch": arguments.batch, "points": arguments.points, "threads": 1, "exponents_from": LARGE}
-        arguments.json.write_text(json.dumps({**settings, "rows": rows, "exponents": exponents}, indent=2) + "\n")
-    if arguments.figure is not None:
+    def measure(self, bench: Bench, seed: int) -> Result[Row]:
+        """Alanine dipeptide without its hydrogens, and helices."""
+        rows = self._molecule(1, True, seed)
+        for residues in self.residues:
+            rows += self._molecule(residues, False, seed)
         figure = Figure(figsize=(9, 4), layout="constrained")
         for axes, cost in zip(figure.subplots(1, len(COSTS)), COSTS, strict=True):
-            draw(axes, rows, cost, exponents[cost])
-        figure.savefig(arguments.figure, dpi=150)
+            draw(axes, rows, cost)
+        figure.savefig(bench.picture(self.name), dpi=150)
+        return Result(seed, 0, rows)
+
+    def _molecule(self, residues: int, heavy: bool, seed: int) -> list[Row]:
+        molecule = sample(residues, heavy, 200, seed)
+        x, coordinates = molecule.samples, molecule.coordinates
+        mixture, _ = fit_mixture(x, 4, covariance="low_rank")
+        base = FreeRotations(mixture)
+        frame = RigidFrame(torch.from_numpy(coordinates.basis), torch.from_numpy(coordinates.template))
+        rows = []
+        for name, network in networks(molecule, seed).items():
+            step = cpu_seconds(training_step(base, network, frame, x, self.batch, seed), self.seconds)
+            denoiser = PotentialDenoiser(base, network.double().requires_grad_(False), LOG_SNR)
+            evaluation = cpu_seconds(geodesic_evaluation(denoiser, x, self.points), self.seconds)
+            rows.append(Row(len(coordinates.atoms), name, len(getattr(network, "tie_kinds", ())), step, evaluation))
+        return rows
+
+    def tables(self, results: Sequence[Result[Row]]) -> list[str]:
+        """A line for each number of atoms, and the exponents."""
+        pairs = [(cost, network) for cost in COSTS for network in NETWORKS]
+        columns = ("atoms", "ties", *(f"{network}, {COSTS[cost]}" for cost, network in pairs))
+        blocks = []
+        for result in results:
+            lines = []
+            for atoms in dict.fromkeys(row.atoms for row in result.rows):
+                mine = {row.network: row for row in result.rows if row.atoms == atoms}
+                times = [f"{1e3 * getattr(mine[network], cost):.1f} ms" for cost, network in pairs]
+                lines.append([atoms, mine["message passing"].ties, *times])
+            slopes = [number(slope(result.rows, network, cost), 2) for cost, network in pairs]
+            blocks.append(table(columns, [*lines, [f"exponent from {LARGE} atoms", "", *slopes]]))
+        return blocks
 
 
-if __name__ == "__main__":
-    main()
+def slope(rows: Sequence[Row], network: str, cost: str) -> float | None:
+    """Exponent of a cost over the large molecules."""
+    large = [row for row in rows if row.network == network and row.atoms >= LARGE]
+    return exponent([row.atoms for row in large], [getattr(row, cost) for row in large])
+
+
+def draw(axes: Axes, rows: Sequence[Row], cost: str) -> None:
+    """A cost against the number of atoms."""
+    for network, colour in NETWORKS.items():
+        mine = [row for row in rows if row.network == network]
+        label = f"{network}, n^{number(slope(rows, network, cost), 2)}"
+        axes.loglog([row.atoms for row in mine], [getattr(row, cost) for row in mine], "o-", color=colour, label=label)
+    axes.set(xlabel="atoms", ylabel="CPU seconds", title=COSTS[cost])
+    axes.legend(frameon=False)

@@ -14,11 +14,12 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import mdtraj
 import numpy as np
 import openmm
+from common import SYSTEM, Bench, Result, number, table
 from scipy.special import expit
 
 from spacetime_tps.committor.model import CommittorModel, Descriptors
@@ -34,31 +35,21 @@ from spacetime_tps.dynamics.workers import (
     seeded_context,
 )
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, Path, lost_move, try_move
-from spacetime_tps.path_ensemble.statistics import crossing, reactive_segments
+from spacetime_tps.path_ensemble.statistics import (
+    compare,
+    crossing,
+    reactive_segments,
+    statistical_inefficiency,
+)
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
-from spacetime_tps.statistics.comparison import DistributionTest, compare_distributions
-from spacetime_tps.statistics.correlation import statistical_inefficiency
 
 KINDS: tuple[MoveKind, ...] = ("one_way", "two_way")
 TEMPERATURE = 300.0  # of the model potential, K
-HOT = 1500.0  # of alanine dipeptide, K
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured: frames of plain dynamics in each of ``walkers``, chains, and moves of each chain."""
-
-    walkers: int = 8
-    frames: int = 30_000
-    chains: int = 8
-    moves: int = 400
-
-
-EFFORT = Effort()
-HOT_EFFORT = Effort(frames=100_000, chains=32, moves=150)
-"""Of alanine dipeptide, whose chains stay in one channel for hundreds of moves: as many start in each as are due."""
+HOT = (
+    1500.0  # of alanine dipeptide, K; its chains stay in one channel for hundreds of moves, so that many begin in each
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,7 @@ def double_well(barrier: float = 2.0, bend: float = 0.6) -> Case:
         states=(states[0], states[1]),
     )
     return Case(
-        name="two dimensions",
+        name="bent double well",
         engine=engine,
         start=start,
         frame_steps=10,
@@ -119,7 +110,7 @@ def double_well(barrier: float = 2.0, bend: float = 0.6) -> Case:
 
 def hot_dipeptide() -> Case:
     """Alanine dipeptide at ``HOT`` K; paths cross φ = 0, at some ψ."""
-    molecule = MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)
+    molecule = MolecularSystem.from_settings(load_settings(find_system(SYSTEM)).system)
     engine = dataclasses.replace(
         Engine.for_system(molecule, ()), temperature=HOT, kt=MOLAR_GAS_CONSTANT * HOT, time_step=0.001
     )
@@ -173,20 +164,20 @@ class Direct:
     evaluations: int
 
 
-def plain_dynamics(pool: WorkerPool, case: Case, effort: Effort, seed: np.random.SeedSequence) -> Direct:
+def plain_dynamics(pool: WorkerPool, case: Case, walkers: int, frames: int, seed: np.random.SeedSequence) -> Direct:
     """Long dynamics of several walkers, cut into reactive trajectories with a frame between the states at least.
 
     Those from B to A are taken backward in time.
     """
     states = case.engine.states
-    found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in range(effort.walkers)]
-    size = min(2000, effort.frames)
-    kept: list[tuple[FloatArray, FloatArray]] = [(case.start[None], np.zeros((1, *case.start.shape)))] * effort.walkers
-    ends: list[tuple[FloatArray, FloatArray | None]] = [(case.start, None)] * effort.walkers
-    for _ in range(effort.frames // size):
+    found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in range(walkers)]
+    size = min(2000, frames)
+    kept: list[tuple[FloatArray, FloatArray]] = [(case.start[None], np.zeros((1, *case.start.shape)))] * walkers
+    ends: list[tuple[FloatArray, FloatArray | None]] = [(case.start, None)] * walkers
+    for _ in range(frames // size):
         tasks = [
             Stretch(x, v, case.engine.temperature, size, case.frame_steps, s)
-            for (x, v), s in zip(ends, seed.spawn(effort.walkers), strict=True)
+            for (x, v), s in zip(ends, seed.spawn(walkers), strict=True)
         ]
         for walker, (x, v) in enumerate(pool.map(run_stretch, tasks)):
             ends[walker] = (x[-1], v[-1])
@@ -199,7 +190,7 @@ def plain_dynamics(pool: WorkerPool, case: Case, effort: Effort, seed: np.random
                     found[walker].append((path[0][::-1], -path[1][::-1]) if backward else path)
             last = int(np.flatnonzero(indices >= 0)[-1]) if (indices >= 0).any() else 0
             kept[walker] = (positions[last:], velocities[last:])
-    return Direct(found, effort.walkers * (effort.frames // size) * size * case.frame_steps)
+    return Direct(found, walkers * (frames // size) * size * case.frame_steps)
 
 
 def observe(case: Case, positions: FloatArray) -> tuple[float, float]:
@@ -251,9 +242,9 @@ def sample(
     observed: list[list[tuple[float, float]]] = []
     verdicts: dict[str, int] = {}
     evaluations = decorrelated = 0
-    for number in range(1, moves + 1):
+    for move in range(1, moves + 1):
         tasks = [
-            Move(p, kind, model, number, case.engine.temperature, case.frame_steps, case.max_frames, s)
+            Move(p, kind, model, move, case.engine.temperature, case.frame_steps, case.max_frames, s)
             for p, s in zip(chains, seed.spawn(len(chains)), strict=True)
         ]
         for index, result in enumerate(pool.map(try_move, tasks, lost=lost_move)):
@@ -263,7 +254,7 @@ def sample(
                 chains[index] = result.path
                 now[index] = observe(case, result.path.positions)
                 if result.path.born.min() > references[index]:
-                    references[index], decorrelated = number, decorrelated + 1
+                    references[index], decorrelated = move, decorrelated + 1
         observed.append(list(now))
     durations, crossings = np.array(observed).T
     return Sampled(
@@ -277,78 +268,131 @@ def sample(
     )
 
 
-def judge(case: Case, direct: Direct, sampled: Sampled, discard: int) -> dict[str, Any]:
-    """Both quantities against plain dynamics, without the first moves of each chain."""
-    by_walker = [np.array([observe(case, x) for x, _ in walker]) for walker in direct.paths if walker]
-    row: dict[str, Any] = {}
-    for column, (name, chains) in enumerate((("duration", sampled.durations), ("crossing", sampled.crossings))):
-        chains = list(chains[:, discard:])
-        test: DistributionTest = compare_distributions(chains, [walker[:, column] for walker in by_walker])
-        row[name] = dataclasses.asdict(test) | {"inefficiency": statistical_inefficiency(chains)}
-    return row
+@dataclass(frozen=True)
+class Agreement:
+    """A quantity in a path ensemble and in plain dynamics: means, effective sizes, and a Kolmogorov-Smirnov test."""
+
+    means: tuple[float, float]
+    effective_sizes: tuple[float, float]
+    p_value: float
+    inefficiency: float
 
 
-def measure(case: Case, seed: np.random.SeedSequence, effort: Effort) -> dict[str, Any]:
-    """One system: plain dynamics, and four ways of sampling its paths."""
-    direct_seed, *seeds = seed.spawn(5)
-    rows = []
-    with WorkerPool(case.engine) as pool:
-        begun = time.perf_counter()
-        direct = plain_dynamics(pool, case, effort, direct_seed)
-        seconds = time.perf_counter() - begun
-        every = [path for walker in direct.paths for path in walker]
-        first = [every[i] for i in np.linspace(0, len(every) - 1, effort.chains).astype(int)]
-        model = committor_of(case, direct)
-        for (kind, biased), move_seed in zip(itertools.product(KINDS, (False, True)), seeds, strict=True):
-            sampled = sample(pool, case, first, kind, model if biased else None, effort.moves, move_seed)
-            rows.append(
-                {
-                    "kind": kind,
-                    "selection": "committor" if biased else "uniform",
-                    "acceptance": sampled.acceptance,
-                    "verdicts": sampled.verdicts,
-                    "evaluations": sampled.evaluations,
-                    "seconds": sampled.seconds,
-                    "decorrelated": sampled.decorrelated,
-                }
-                | judge(case, direct, sampled, discard=effort.moves // 10)
+@dataclass(frozen=True)
+class Row:
+    """One way of sampling; acceptance in %."""
+
+    moves: MoveKind
+    selection: str
+    acceptance: float
+    verdicts: dict[str, int]
+    evaluations: int
+    decorrelated: int
+    seconds: float
+    duration: Agreement
+    crossing: Agreement
+
+
+@dataclass(frozen=True)
+class PathEnsembleResult(Result[Row]):
+    """Plain dynamics, and four ways of sampling its paths."""
+
+    rows: list[Row]
+    system: str
+    transitions: int
+    plain_evaluations: int
+    plain_seconds: float
+
+
+CASES = {"ensemble_well": double_well, "ensemble_molecule": hot_dipeptide}
+
+
+@dataclass(frozen=True)
+class PathEnsemble:
+    """Path ensembles of a system against plain dynamics, as :class:`Section`.
+
+    Attributes
+    ----------
+    name : str
+        One of ``CASES``.
+    cost : str
+    walkers, frames : int
+        Number of walkers of plain dynamics, and of frames of each.
+    chains, moves : int
+        Number of chains, and of moves of each. A tenth of the moves is left out of the tests.
+    """
+
+    every_seed: ClassVar[bool] = False
+    name: str
+    cost: str
+    walkers: int = 8
+    frames: int = 30_000
+    chains: int = 8
+    moves: int = 400
+
+    def measure(self, bench: Bench, seed: int) -> PathEnsembleResult:
+        """Without any run."""
+        case = CASES[self.name]()
+        direct_seed, *seeds = np.random.SeedSequence([seed, *self.name.encode()]).spawn(5)
+        rows = []
+        with WorkerPool(case.engine) as pool:
+            begun = time.perf_counter()
+            direct = plain_dynamics(pool, case, self.walkers, self.frames, direct_seed)
+            seconds = time.perf_counter() - begun
+            every = [path for walker in direct.paths for path in walker]
+            first = [every[i] for i in np.linspace(0, len(every) - 1, self.chains).astype(int)]
+            model = committor_of(case, direct)
+            for (kind, biased), move_seed in zip(itertools.product(KINDS, (False, True)), seeds, strict=True):
+                sampled = sample(pool, case, first, kind, model if biased else None, self.moves, move_seed)
+                duration, crossing = judge(case, direct, sampled, discard=self.moves // 10)
+                rows.append(
+                    Row(
+                        kind,
+                        "committor" if biased else "uniform",
+                        100 * sampled.acceptance,
+                        sampled.verdicts,
+                        sampled.evaluations,
+                        sampled.decorrelated,
+                        sampled.seconds,
+                        duration,
+                        crossing,
+                    )
+                )
+        evaluations = direct.evaluations + sum(row.evaluations for row in rows)
+        return PathEnsembleResult(seed, evaluations, rows, case.name, len(every), direct.evaluations, seconds)
+
+    def tables(self, results: Sequence[PathEnsembleResult]) -> list[str]:
+        """A table for each seed."""
+        columns = ("moves", "selection", "accepted %", "duration ps (plain)", "KS p (sizes)", "crossing (plain)")
+        blocks = []
+        for result in results:
+            blocks.append(
+                f"{result.system}: {result.transitions} transitions in {number(result.plain_evaluations)} evaluations "
+                f"of plain dynamics ({number(result.plain_seconds)} s)"
             )
-    return {
-        "system": case.name,
-        "plain": {
-            "transitions": len(every),
-            "evaluations": direct.evaluations,
-            "seconds": seconds,
-        },
-        "rows": rows,
-    }
+            rows = [
+                [
+                    *(row.moves.replace("_", "-"), row.selection, number(row.acceptance)),
+                    *(cell for test in (row.duration, row.crossing) for cell in _cells(test)),
+                    number(row.evaluations / max(1, row.decorrelated)),
+                ]
+                for row in result.rows
+            ]
+            blocks.append(table((*columns, "KS p (sizes)", "evaluations per decorrelated path"), rows))
+        return blocks
 
 
-def section(seed: int) -> dict[str, Any]:
-    """Both systems."""
-    seeds = np.random.SeedSequence([seed, *b"ensemble"]).spawn(2)
-    cases = ((double_well(), EFFORT), (hot_dipeptide(), HOT_EFFORT))
-    systems = [measure(case, of, effort) for (case, effort), of in zip(cases, seeds, strict=True)]
-    return {"seed": seed, "systems": systems}
+def judge(case: Case, direct: Direct, sampled: Sampled, discard: int) -> list[Agreement]:
+    """Durations and crossings against plain dynamics, without the first moves of each chain."""
+    by_walker = [np.array([observe(case, x) for x, _ in walker]) for walker in direct.paths if walker]
+    tests = []
+    for column, observed in enumerate((sampled.durations, sampled.crossings)):
+        chains = list(observed[:, discard:])
+        found = compare(chains, [walker[:, column] for walker in by_walker])
+        tests.append(Agreement(found.means, found.effective_sizes, found.p_value, statistical_inefficiency(chains)))
+    return tests
 
 
-def print_tables(content: dict[str, Any]) -> None:
-    """A table for each system."""
-    for system in content["systems"]:
-        plain = system["plain"]
-        print(
-            f"\n{system['system']}: {plain['transitions']} transitions in {plain['evaluations']:,} evaluations of "
-            f"plain dynamics ({plain['seconds']:.0f} s)\n"
-        )
-        print(
-            "| moves | selection | accepted % | duration ps (plain) | KS p (sizes) | crossing (plain) | KS p (sizes) "
-            "| evaluations per decorrelated path |\n|---|---|---|---|---|---|---|---|"
-        )
-        for row in system["rows"]:
-            cells = [row["kind"].replace("_", "-"), row["selection"], f"{100 * row['acceptance']:.0f}"]
-            for name in ("duration", "crossing"):
-                sampled, plainly = row[name]["means"]
-                sizes = " / ".join(f"{size:.0f}" for size in row[name]["effective_sizes"])
-                cells += [f"{sampled:.3f} ({plainly:.3f})", f"{row[name]['p_value']:.2f} ({sizes})"]
-            cells.append(f"{row['evaluations'] / max(1, row['decorrelated']):.0f}")
-            print("|", " | ".join(cells), "|")
+def _cells(test: Agreement) -> list[str]:
+    sizes = " / ".join(number(size) for size in test.effective_sizes)
+    return [f"{test.means[0]:.3f} ({test.means[1]:.3f})", f"{test.p_value:.2f} ({sizes})"]

@@ -3,14 +3,11 @@
 Heavy atoms are placed from the internal coordinates of ``systems/alanine_dipeptide``, OpenMM adds the hydrogens, and
 amber99sbildn in vacuum minimises the energy. A molecule with a D-residue, a cis peptide bond, or atoms that clash is an
 error. Short chains do not stay helical in vacuum.
-
-Usage: ``python scripts/benchmarks/polyalanine.py RESIDUES OUTPUT.pdb``
 """
 
 from __future__ import annotations
 
 import runpy
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -95,17 +92,3 @@ def check(topology: mdtraj.Topology, positions: np.ndarray) -> None:
     nearest = distances[np.linalg.matrix_power(bonded, 3) == 0].min(initial=np.inf)
     if nearest < CLASH:
         raise RuntimeError(f"two atoms that are not bonded are {nearest:.3f} nm apart")
-
-
-def main() -> None:
-    residues, output = int(sys.argv[1]), Path(sys.argv[2])
-    topology, _, positions = polyalanine(residues)
-    with output.open("w") as file:
-        app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
-    frame = mdtraj.Trajectory(positions, mdtraj.Topology.from_openmm(topology))
-    angles = (np.degrees(compute(frame)[1][0]).round(0) for compute in (mdtraj.compute_phi, mdtraj.compute_psi))
-    print(f"{frame.n_atoms} atoms; φ, ψ in degrees:", *zip(*angles, strict=True))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Transition paths on a φ/ψ surface along exact geodesics, free and constrained: Table 1 of arXiv 2505.17517.
 
 The surface is ``systems/ramachandran``, and with ``--reference DIR`` also the paper's own (see ``reference_data.py``).
-Walkers start in A and follow a curve of 128 points by annealed overdamped Langevin dynamics at kT = 1 kJ/mol.
+Walkers start in A and follow a curve by annealed overdamped Langevin dynamics at kT = 1 kJ/mol.
 
 - Σ J: of the curve's chords, exact, by quadrature on the grid.
 - MaxEnergy, kJ/mol, mean ± standard deviation over paths: highest energy at the states after each step; "segments" also
@@ -13,30 +13,27 @@ Walkers start in A and follow a curve of 128 points by annealed overdamped Lange
 
 Straight lines are straight in (φ, ψ). Region-avoiding geodesics keep away from the highest point of the straight line.
 The time step, the numbers of steps, the bounds and the divergence were chosen by what they give on these surfaces.
-
-Usage: ``python scripts/benchmarks/ramachandran.py [--reference DIR] [--paths N] [--seed N] [--json FILE]
-[--figure FILE]``
 """
 
 from __future__ import annotations
 
-import argparse
 import heapq
-import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
+from common import Bench, Result, number, table
 from matplotlib.figure import Figure
 from reference_data import ENDS, PaperSurface, paper_curve, paper_ends
 
 from spacetime_tps.denoisers import GridDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.surface import SurfacePaths, anneal_walkers
+from spacetime_tps.errors import GeometryError
+from spacetime_tps.progress import log
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import Geodesic, Points, RegionAvoidance, VarianceBound, solve_geodesic
@@ -44,7 +41,6 @@ from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
 from spacetime_tps.surfaces.surface import Surface
 
-POINTS = 128
 TIME_STEP = 0.01  # with unit mobility: half of ds in the paper, which has ds = 0.0004
 SEGMENT_POINTS = 7
 LOG_SNR = 4.0  # of both ends, of the straight line and of the region to avoid
@@ -55,12 +51,12 @@ REACHED = 0.75  # rad
 KT = 1.0
 
 PUBLISHED = (
-    ("MCMC, fixed length", "42.54 ± 7.42", "1,290,000,000"),
-    ("MCMC, variable length", "58.11 ± 18.51", "21,020,000"),
-    ("Doob's Lagrangian", "66.24 ± 1.01", "38,400,000"),
-    ("spacetime geodesic", "37.36 ± 0.60", "16,000,000 + 16,000,000 of training"),
+    ("MCMC, fixed length (published)", "–", "42.54 ± 7.42", "–", "–", "1,290,000,000"),
+    ("MCMC, variable length (published)", "–", "58.11 ± 18.51", "–", "–", "21,020,000"),
+    ("Doob's Lagrangian (published)", "–", "66.24 ± 1.01", "–", "–", "38,400,000"),
+    ("spacetime geodesic (published)", "–", "37.36 ± 0.60", "–", "–", "16,000,000 + 16,000,000 of training"),
 )
-"""Curve, MaxEnergy, evaluations in the paper's Table 1, on its own surface; lower bound there 36.42."""
+"""Lines of the paper's Table 1, on its own surface; lower bound there 36.42."""
 
 
 class Potential(Protocol):
@@ -110,20 +106,20 @@ class Task:
         return np.arctan2(latent[..., 1::2], latent[..., ::2]) if self.periodic else latent
 
 
-def our_task() -> Task:
+def our_task(points: int) -> Task:
     surface = Surface.from_settings(load_settings(find_system("ramachandran")).surface)
     axis, energy = surface.axes()[0], surface.energy_on_grid()
     states = np.array([state.centre for state in surface.settings.states.values()])
-    y = surface.denoiser().embed(states[0] + np.linspace(0, 1, POINTS)[:, None] * (states[1] - states[0]))
-    line = Points(y, torch.full((POINTS,), LOG_SNR, dtype=torch.float64))
+    y = surface.denoiser().embed(states[0] + np.linspace(0, 1, points)[:, None] * (states[1] - states[0]))
+    line = Points(y, torch.full((points,), LOG_SNR, dtype=torch.float64))
     return Task("systems/ramachandran", surface.potential, axis, energy, True, states, line, steps=2000)
 
 
-def paper_task(folder: Path) -> Task:
+def paper_task(folder: Path, points: int) -> Task:
     surface = PaperSurface(folder)
     a, b = paper_ends()
-    y = a.y + torch.linspace(0, 1, POINTS, dtype=torch.float64)[:, None] * (b.y - a.y)
-    line = Points(y, torch.full((POINTS,), LOG_SNR, dtype=torch.float64))
+    y = a.y + torch.linspace(0, 1, points, dtype=torch.float64)[:, None] * (b.y - a.y)
+    line = Points(y, torch.full((points,), LOG_SNR, dtype=torch.float64))
     given = {"the paper's curve (10,000 Adam steps on its network)": paper_curve(folder)}
     return Task("the paper's surface", surface, *surface.grid(), False, np.array(ENDS), line, steps=226, given=given)
 
@@ -134,9 +130,9 @@ def curves(task: Task, denoiser: GridDenoiser, rng: np.random.Generator) -> Iter
 
     def geodesic(*constraints: Constraint) -> Geodesic:
         ends = task.line[:1], task.line[-1:]
-        found = solve_geodesic(denoiser, *ends, constraints, samples=samples, points=POINTS, channels=1)
+        found = solve_geodesic(denoiser, *ends, constraints, samples=samples, points=len(task.line), channels=1)
         if not (found.feasible and found.converged):
-            print(f"{task.name}, geodesic with {len(constraints)} constraints: {found.message}", file=sys.stderr)
+            log.warning("%s, geodesic with %d constraints: %s", task.name, len(constraints), found.message)
         return found
 
     top = int(task.potential.evaluate(task.angles(task.line.y.numpy()))[0].argmax())
@@ -148,9 +144,12 @@ def curves(task: Task, denoiser: GridDenoiser, rng: np.random.Generator) -> Iter
         yield name, curve, True
     yield "geodesic", free.points, True
     for bound in map(VarianceBound, VARIANCE_BOUNDS):
-        name = f"geodesic, variance ≤ {bound.limit:g}"
-        yield name, geodesic(bound).points, True
-        yield f"{name}, away from the line's barrier", geodesic(bound, away).points, True
+        bounded = f"geodesic, variance ≤ {bound.limit:g}"
+        for name, constraints in ((bounded, (bound,)), (f"{bounded}, away from the line's barrier", (bound, away))):
+            try:
+                yield name, geodesic(*constraints).points, True
+            except GeometryError as error:
+                log.error("%s, %s: %s", task.name, name, error)
 
 
 def follow(task: Task, curve: Points, paths: int, rng: np.random.Generator) -> SurfacePaths:
@@ -185,40 +184,100 @@ def lower_bound(task: Task) -> float:
     return float(highest)
 
 
-def measure(task: Task, paths: int, seed: int) -> tuple[list[dict[str, Any]], list[tuple[str, Points, SurfacePaths]]]:
-    """A row for each curve, and what the figure shows."""
-    denoiser, rows, followed = task.denoiser(), [], []
-    for name, curve, needs_denoiser in curves(task, denoiser, np.random.default_rng(seed)):
-        moments = moments_at(denoiser, curve)
-        found = follow(task, curve, paths, np.random.default_rng([seed, 1]))  # one noise for all curves
-        off = (found.positions[-1] - task.states[1] + np.pi) % (2 * np.pi) - np.pi
-        model = task.energy.size if needs_denoiser else 0
-        row: dict[str, Any] = {"curve": name, "sum_j": float(curve_divergences(curve, moments).sum())}
-        row["max_variance"] = float(moments.variance.max())
-        for key, energies in (("max_energy", found.highest_energy), ("segments", found.highest_energy_on_segments)):
-            row[key] = {"mean": float(energies.mean()), "sd": float(energies.std(ddof=1))}
-        row["reached_b_percent"] = 100 * float((np.linalg.norm(off, axis=1) < REACHED).mean())
-        row["evaluations"] = {"paths": found.evaluations, "model": model, "total": found.evaluations + model}
-        row["measuring_evaluations"] = found.measuring_evaluations
-        print_row(row)
-        rows.append(row)
-        followed.append((name, Points(moments.mean, curve.log_snr), found))
-    return rows, followed
+@dataclass(frozen=True)
+class Row:
+    """Walkers along one curve; energies in kJ/mol, mean and standard deviation over walkers."""
+
+    curve: str
+    sum_j: float
+    max_variance: float
+    highest: float
+    highest_sd: float
+    on_segments: float
+    on_segments_sd: float
+    reached_b: float
+    evaluations: int
+    measuring_evaluations: int
 
 
-def print_head(task: Task, bound: float) -> None:
-    print(f"\n**{task.name}**: lower bound {bound:.2f} kJ/mol, {task.steps} steps per path\n")
-    print("| paths along | Σ J | MaxEnergy | MaxEnergy on segments | reached B % | evaluations |")
-    print("|---|---|---|---|---|---|")
+@dataclass(frozen=True)
+class Measured:
+    """A row for each curve on one surface."""
+
+    surface: str
+    paper: bool
+    lower_bound: float
+    steps: int
+    rows: list[Row]
 
 
-def print_row(row: dict[str, Any]) -> None:
-    energies = " | ".join(f"{row[key]['mean']:.2f} ± {row[key]['sd']:.2f}" for key in ("max_energy", "segments"))
-    print(
-        f"| {row['curve']} | {row['sum_j']:.4g} | {energies} | {row['reached_b_percent']:.1f} "
-        f"| {row['evaluations']['total']:,} |",
-        flush=True,
-    )
+@dataclass(frozen=True)
+class Ramachandran:
+    """Paths on surfaces, as :class:`Section`: number of walkers along each curve, and of points of a curve."""
+
+    name: ClassVar[str] = "ramachandran"
+    cost: ClassVar[str] = "3 minutes"
+    every_seed: ClassVar[bool] = False
+    paths: int = 1000
+    points: int = 128
+
+    def measure(self, bench: Bench, seed: int) -> Result[Measured]:
+        """The shipped surface, and the paper's where there is its data."""
+        tasks = [our_task(self.points)]
+        if bench.reference:
+            tasks.append(paper_task(bench.reference, self.points))
+        else:
+            log.info("the paper's surface is left out; give its data by --reference")
+        surfaces, followed = [], []
+        for task in tasks:
+            rows, found = self._follow_all(task, seed)
+            surfaces.append(Measured(task.name, bool(task.given), lower_bound(task), task.steps, rows))
+            followed.append(found)
+        draw(tasks, followed, bench.picture(self.name))
+        evaluations = sum(row.evaluations for measured in surfaces for row in measured.rows)
+        return Result(seed, evaluations, surfaces)
+
+    def _follow_all(self, task: Task, seed: int) -> tuple[list[Row], list[tuple[str, Points, SurfacePaths]]]:
+        """A row for each curve, and what the figure shows."""
+        denoiser, rows, followed = task.denoiser(), [], []
+        for name, curve, needs_denoiser in curves(task, denoiser, np.random.default_rng(seed)):
+            moments = moments_at(denoiser, curve)
+            found = follow(task, curve, self.paths, np.random.default_rng([seed, 1]))  # one noise for all curves
+            off = (found.positions[-1] - task.states[1] + np.pi) % (2 * np.pi) - np.pi
+            energies = (found.highest_energy, found.highest_energy_on_segments)
+            rows.append(
+                Row(
+                    name,
+                    float(curve_divergences(curve, moments).sum()),
+                    float(moments.variance.max()),
+                    *(float(figure) for values in energies for figure in (values.mean(), values.std(ddof=1))),
+                    100 * float((np.linalg.norm(off, axis=1) < REACHED).mean()),
+                    found.evaluations + (task.energy.size if needs_denoiser else 0),
+                    found.measuring_evaluations,
+                )
+            )
+            followed.append((name, Points(moments.mean, curve.log_snr), found))
+        return rows, followed
+
+    def tables(self, results: Sequence[Result[Measured]]) -> list[str]:
+        """A table for each surface, with the published lines under the paper's."""
+        columns = ("paths along", "Σ J", "MaxEnergy", "MaxEnergy on segments", "reached B %", "evaluations")
+        blocks = []
+        for measured in (measured for result in results for measured in result.rows):
+            blocks.append(
+                f"**{measured.surface}**: lower bound {measured.lower_bound:.2f} kJ/mol, "
+                f"{measured.steps} steps per path"
+            )
+            lines = [
+                [
+                    *(row.curve, f"{row.sum_j:.4g}", number(row.highest, 2, row.highest_sd)),
+                    *(number(row.on_segments, 2, row.on_segments_sd), number(row.reached_b, 1)),
+                    number(row.evaluations),
+                ]
+                for row in measured.rows
+            ]
+            blocks.append(table(columns, [*lines, *(PUBLISHED if measured.paper else ())]))
+        return blocks
 
 
 def draw(tasks: list[Task], followed: list[list[tuple[str, Points, SurfacePaths]]], file: Path) -> None:
@@ -244,37 +303,3 @@ def unbroken(path: np.ndarray) -> np.ndarray:
     wrapped = (path + np.pi) % (2 * np.pi) - np.pi
     jumps = 1 + np.flatnonzero((np.abs(np.diff(wrapped, axis=0)) > np.pi).any(axis=1))
     return np.insert(wrapped, jumps, np.nan, axis=0).T
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", type=Path, help="folder with the paper's data")
-    parser.add_argument("--paths", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    tasks = [our_task()]
-    if arguments.reference:
-        tasks.append(paper_task(arguments.reference))
-    else:
-        print("the paper's surface: skipped, no --reference")
-    results, followed = {}, []
-    for task in tasks:
-        bound = lower_bound(task)
-        print_head(task, bound)
-        rows, found = measure(task, arguments.paths, arguments.seed)
-        for name, energy, evaluations in PUBLISHED if task.given else ():
-            print(f"| {name} (published) | | {energy} | | | {evaluations} |")
-        results[task.name] = {"lower_bound": bound, "steps": task.steps, "rows": rows}
-        followed.append(found)
-    if arguments.json:
-        settings = {"paths": arguments.paths, "seed": arguments.seed, "time_step": TIME_STEP}
-        arguments.json.write_text(json.dumps(settings | {"surfaces": results}, indent=2) + "\n")
-    if arguments.figure:
-        draw(tasks, followed, arguments.figure)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,5 @@
 """What the benchmark of denoisers does with numbers, files and runs."""
 
-import argparse
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -137,14 +134,14 @@ def test_a_run_begins_with_the_samples_of_another(script, tmp_path):
     molecule = script("denoiser_molecule")
     source, target, config = tmp_path / "mixture", tmp_path / "network", tmp_path / "network.yaml"
     base = tmp_path / "base.yaml"
-    base.write_text(yaml.safe_dump(molecule.SECTIONS["all"]))
+    base.write_text(yaml.safe_dump(molecule.CHOICES["all"]))
     (source / "samples").mkdir(parents=True)
     (source / "samples" / "training.npz").write_bytes(b"samples")
     (source / "stages").mkdir()
     (source / "stages" / "samples.json").write_text("{}")
     settings = load_settings(find_system(molecule.SYSTEM), base).model_dump(mode="json", exclude_none=True)
     (source / "config.yaml").write_text(yaml.safe_dump(settings | {"seed": 7, "versions": {"openmm": "8"}}))
-    config.write_text(yaml.safe_dump(molecule.SECTIONS["all"] | {"denoiser": molecule.DENOISERS["perceptron"]}))
+    config.write_text(yaml.safe_dump(molecule.CHOICES["all"] | {"denoiser": molecule.DENOISERS["perceptron"]}))
     molecule.share_samples(source, target, config)
     assert (target / "samples" / "training.npz").read_bytes() == b"samples"
     assert (target / "stages" / "samples.json").is_file()
@@ -153,16 +150,3 @@ def test_a_run_begins_with_the_samples_of_another(script, tmp_path):
     wanted = load_settings(find_system(molecule.SYSTEM), config)
     assert content == wanted.model_dump(mode="json", exclude_none=True)  # so that the run can go on
     assert content["denoiser"]["network"] == "perceptron" and content["coordinates"]["atoms"] == "all"
-
-
-def test_sections_are_written_one_beside_the_other(script, tmp_path):
-    benchmark = script("sections")
-    file = tmp_path / "denoisers.json"
-    benchmark.write_section(file, "growth", {"rows": [1]})
-    benchmark.write_section(file, "heavy", {"samples": 2})
-    benchmark.write_section(file, "growth", {"rows": [3]})
-    assert json.loads(file.read_text()) == {"growth": {"rows": [3]}, "heavy": {"samples": 2}}
-    read = benchmark.one_of(["surfaces", "heavy", "growth"])
-    assert read("heavy,growth") == ["heavy", "growth"]
-    with pytest.raises(argparse.ArgumentTypeError, match="light: the sections are surfaces, heavy, growth"):
-        read("heavy,light")

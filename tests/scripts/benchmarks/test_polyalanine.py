@@ -1,7 +1,4 @@
-"""The molecules that costs are measured on, and the table of costs."""
-
-import json
-import sys
+"""The molecules that costs are measured on."""
 
 import mdtraj
 import numpy as np
@@ -36,23 +33,3 @@ def test_a_mirrored_or_crowded_molecule_is_refused(script):
     crowded[last] = crowded[first] + 0.05
     with pytest.raises(RuntimeError, match="nm apart"):
         build.check(top, crowded)
-
-
-def test_the_exponent_is_that_of_a_power_law(script):
-    growth = script("growth")
-    rows = [{"atoms": n, "network": "perceptron", "training_step": 1e-4 * n**1.5} for n in (50, 100, 400)]
-    small = {"atoms": 10, "network": "perceptron", "training_step": 1.0}
-    assert growth.exponent([small, *rows], "perceptron", "training_step") == pytest.approx(1.5)
-
-
-def test_costs_are_measured_and_written(script, monkeypatch, capsys, tmp_path):
-    growth = script("growth")
-    table, figure = tmp_path / "growth.json", tmp_path / "growth.png"
-    arguments = ["--residues", "1", "--batch", "4", "--points", "4", "--seconds", "0.01"]
-    monkeypatch.setattr(sys, "argv", ["growth", *arguments, "--json", str(table), "--figure", str(figure)])
-    growth.main()
-    content = json.loads(table.read_text())
-    assert [row["atoms"] for row in content["rows"]] == [10, 10, 22, 22]
-    assert all(row[cost] > 0 for row in content["rows"] for cost in growth.COSTS)
-    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("| 22 |")]) == 1
-    assert figure.read_bytes().startswith(b"\x89PNG")
