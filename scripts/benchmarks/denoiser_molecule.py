@@ -109,6 +109,7 @@ class Row:
     components: int | None = None
     wall_seconds: float | None = None
     evaluations: int = 0
+    sampling: int = 0
     lengths: Lengths | None = None
     message: str | None = None
     generated: tuple[Generated, ...] = ()
@@ -146,6 +147,12 @@ def lengths(curve: dict[str, Any], evaluations: int) -> Lengths:
     """Those that the calibration reports."""
     kinds = ("length_model", "length_md", "length_md_error", "length_ratio", "length_ratio_error")
     return Lengths(*(curve[kind] for kind in kinds), evaluations)
+
+
+def evaluations_of(rows: Sequence[Any]) -> int:
+    """Energy evaluations of runs that share their samples, and of their calibrations."""
+    own = sum(row.evaluations - row.sampling + (row.lengths.evaluations if row.lengths else 0) for row in rows)
+    return int(own + max(row.sampling for row in rows))
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,7 @@ class Molecule:
             rows.append(replace(row, denoised=denoised))
         return MoleculeResult(
             seed,
-            sum(row.evaluations + (row.lengths.evaluations if row.lengths else 0) for row in rows),
+            evaluations_of(rows),
             rows,
             len(training.weights),
             float(training.effective_size),
@@ -318,6 +325,7 @@ def _of_run(name: str, output: Path) -> Row:
         summary["denoiser"].get("components"),
         summary["wall_seconds"]["total"],
         summary["energy_evaluations"]["total"],
+        summary["energy_evaluations"]["sampling"],
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import yaml
 from common import Bench, Result, number, start, table
-from denoiser_molecule import Calibration, Lengths, length_cells, share_samples
+from denoiser_molecule import Calibration, Lengths, evaluations_of, length_cells, share_samples
 
 from spacetime_tps.runs.context import report_path
 from spacetime_tps.settings.files import merge
@@ -51,6 +51,7 @@ class Row:
     reactive: int
     shots: int
     evaluations: int
+    sampling: int
     wall_seconds: float
 
 
@@ -86,11 +87,11 @@ class Rounds:
                     summary["reactive"].get("reactive", 0),
                     summary["reactive"].get("shots", 0),
                     summary["energy_evaluations"]["total"],
+                    summary["energy_evaluations"]["sampling"],
                     summary["wall_seconds"]["total"],
                 )
             )
-        evaluations = sum(row.evaluations + (row.lengths.evaluations if row.lengths else 0) for row in rows)
-        return Result(seed, evaluations, rows)
+        return Result(seed, evaluations_of(rows), rows)
 
     def tables(self, results: Sequence[Result[Row]]) -> list[str]:
         """A line for each number of rounds, and a line for each round of the last run."""

@@ -150,3 +150,12 @@ def test_a_run_begins_with_the_samples_of_another(script, tmp_path):
     wanted = load_settings(find_system(molecule.SYSTEM), config)
     assert content == wanted.model_dump(mode="json", exclude_none=True)  # so that the run can go on
     assert content["denoiser"]["network"] == "perceptron" and content["coordinates"]["atoms"] == "all"
+
+
+def test_samples_that_runs_share_are_counted_once(script):
+    molecule = script("denoiser_molecule")
+    lengths = molecule.Lengths(1.0, 1.0, 0.1, 1.0, 0.1, evaluations=5)
+    first = molecule.Row("mixture", 1.0, {}, {}, evaluations=110, sampling=100, lengths=lengths)
+    second = molecule.Row("perceptron", 1.0, {}, {}, evaluations=120, sampling=100)
+    heads = molecule.Row("two heads", 1.0, {}, {}, evaluations=3)
+    assert molecule.evaluations_of([first, second, heads]) == 100 + 10 + 5 + 20 + 3
