@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import torch
 import yaml
 
 import spacetime_tps
-from spacetime_tps.coordinates import TorsionCoordinates
-from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.dynamics.workers import Engine, WorkerPool
-from spacetime_tps.runs.context import RunContext, make_coordinates
+from spacetime_tps.runs.beginning import prepared
+from spacetime_tps.runs.folder import Run, holds_run
+from spacetime_tps.runs.layout import BEGINNING, SUMMARY, TOPOLOGY
+from spacetime_tps.runs.trajectories import write_topology_pdb
 from spacetime_tps.settings.run import RunSettings
 
 SYSTEM = "alanine_dipeptide"
@@ -53,7 +52,7 @@ class Bench:
         return self.folder("figures") / f"{name}.png"
 
     def main_job(self, seed: int) -> Path:
-        """The folder of the main job of a seed, which all sections start from; it is run once."""
+        """The folder of the main job of a seed, which sections start from; it is run once."""
         config = self.folder("configurations") / "main_job.yaml"
         config.write_text(yaml.safe_dump(self.settings))
         folder = self.output / f"seed_{seed}"
@@ -104,26 +103,20 @@ class Section(Protocol):
 
 def start(output: Path, config: Path, seed: int, workers: int | None = None) -> None:
     """Finish a run: begin it, go on with it, or do nothing."""
-    if not (output / "summary.json").is_file():
-        resume = (output / "config.yaml").is_file()
-        spacetime_tps.run(SYSTEM, output, config=config, seed=seed, workers=workers, resume=resume)
+    if not (output / SUMMARY).is_file():
+        spacetime_tps.run(SYSTEM, output, config=config, seed=seed, workers=workers, resume=holds_run(output))
 
 
 @contextmanager
-def running(
-    settings: RunSettings,
-    output: Path,
-    seed: int | Sequence[int],
-    workers: int | None = None,
-    torsions: bool = False,
-) -> Iterator[RunContext]:
-    """A run with workers, whose restraints hold its coordinates or the dihedrals of its collective variables."""
-    molecule = MolecularSystem.from_settings(settings.system)
-    coordinates = make_coordinates(settings, molecule)
-    if torsions:
-        coordinates = TorsionCoordinates.from_topology(molecule.topology, list(molecule.variables), molecule.variables)
-    with WorkerPool(Engine.for_system(molecule, coordinates.atoms), workers) as pool:
-        yield RunContext(settings, molecule, coordinates, output, pool, np.random.SeedSequence(seed))
+def begun(folder: Path, settings: RunSettings, seed: int) -> Iterator[Run]:
+    """A run that is begun or gone on with, whose parts are made one by one."""
+    with prepared(folder, settings, seed, resume=holds_run(folder), overwrite=False):
+        run = Run(folder, settings, seed)
+        if not run.is_finished(BEGINNING):
+            positions = next(iter(run.molecule.structures.values()))
+            write_topology_pdb(run.path(TOPOLOGY), run.molecule.openmm_topology, positions)
+            run.finish(BEGINNING, time.perf_counter())
+        yield run
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -168,8 +161,3 @@ def slashed(values: Iterable[float | None], digits: int = 0) -> str:
 def yes_no(value: bool | None) -> str:
     """Yes, no, or a dash where it is not known."""
     return "–" if value is None else "yes" if value else "no"
-
-
-def one_thread() -> None:
-    """Let torch use one thread, as CPU times are measured and as two processes share two cores."""
-    torch.set_num_threads(1)

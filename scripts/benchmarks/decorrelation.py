@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,7 +16,7 @@ from typing import ClassVar
 from common import Bench, Result, number, table
 
 from spacetime_tps import sample_paths
-from spacetime_tps.path_ensemble.job import FOLDER, KINDS, SELECTIONS
+from spacetime_tps.path_ensemble.job import KINDS, SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,12 @@ class Decorrelation:
         """From the run of a seed, whose path ensemble is replaced."""
         output, rows = bench.main_job(seed), []
         for move, selection in itertools.product(KINDS, SELECTIONS):
-            shutil.rmtree(output / FOLDER, ignore_errors=True)
             moves, found = 0, {"decorrelated_paths": 0}
             while found["decorrelated_paths"] < self.paths and moves < self.most_moves:
+                again = {"resume": moves > 0, "overwrite": moves == 0}
                 moves += self.moves
-                resume = (output / FOLDER).exists()
-                found = sample_paths(
-                    output, moves=moves, move=move, selection=selection, chains=self.chains, seed=seed, resume=resume
-                )
+                asked = {"move": move, "selection": selection, "chains": self.chains, "seed": seed}
+                found = sample_paths(output, moves=moves, **asked, **again)
             rows.append(
                 Row(
                     move.replace("_", "-"),

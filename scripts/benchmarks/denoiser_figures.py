@@ -12,13 +12,14 @@ import torch
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
-from spacetime_tps.denoisers.noise_space import Frame
+from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.dynamics.energies import EnergyTask, potential_energies
 from spacetime_tps.generation import comparison as ensembles
 from spacetime_tps.generation.flow import Diffusion, GaussianStates
-from spacetime_tps.pipeline.samples import TrainingSet
-from spacetime_tps.runs.context import RunContext, make_frame
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.correlation import kish_size
 
 PER_SQUARE_ANGSTROM = math.log(100)  # in log SNR of nm⁻²
 LEVELS = range(-2, 9)  # log SNR per Å²
@@ -28,7 +29,9 @@ STEPS = {"flow": 32, "sde": 64}
 MINIMISED = 20  # iterations
 
 
-def denoising_errors(frame: Frame, denoiser: Denoiser, x: torch.Tensor, seed: int, repeats: int) -> FloatArray:
+def denoising_errors(
+    noise_space: NoiseSpace, denoiser: Denoiser, x: torch.Tensor, seed: int, repeats: int
+) -> FloatArray:
     """|x − x̂|² in nm² of samples (n, dimension) at all ``LEVELS``, mean over noise, shape (levels, n).
 
     The noise depends on the seed alone, so that denoisers can be compared sample by sample.
@@ -39,7 +42,7 @@ def denoising_errors(frame: Frame, denoiser: Denoiser, x: torch.Tensor, seed: in
         total = torch.zeros(len(x), dtype=torch.float64)
         for _ in range(repeats):
             log_snr = torch.full((len(x),), level + PER_SQUARE_ANGSTROM, dtype=torch.float64)
-            y, target, _ = frame.noisy(x, log_snr, generator)
+            y, target, _ = noise_space.noisy(x, log_snr, generator)
             with torch.no_grad():
                 batches = zip(y.split(1024), log_snr.split(1024), strict=True)
                 mean = torch.cat([denoiser.moments(*batch).mean for batch in batches])
@@ -116,7 +119,7 @@ class Generated:
 
 
 def generation(
-    run: RunContext,
+    run: Run,
     denoiser: Denoiser,
     x: torch.Tensor,
     training: TrainingSet,
@@ -129,7 +132,7 @@ def generation(
 
     Parameters
     ----------
-    run : RunContext
+    run : Run
     denoiser : Denoiser
     x : tensor, shape (samples, dimension)
     training : TrainingSet
@@ -143,8 +146,8 @@ def generation(
     """
     kept, weights, source = ~held_out, training.weights[held_out], training.source[held_out]
     diffusion = _diffusion(run, denoiser, x[kept], training.weights[kept], STEPS[sampler])
-    generator = torch.Generator().manual_seed(int(run.seed.generate_state(2)[1]))
-    count = math.ceil(ensembles.effective_size(weights))
+    generator = torch.Generator().manual_seed(int(run.seed("generation").generate_state(1)[0]))
+    count = math.ceil(kish_size(weights))
     sample = diffusion.probability_flow if sampler == "flow" else diffusion.reverse_sde
     begun = time.perf_counter()
     states = sample(count, generator)
@@ -172,7 +175,9 @@ def generation(
         compared["energy"] = (ensembles.scaled_wasserstein, mine[:, None], theirs[:, None])
     distances = {}
     for name, (distance, mine, theirs) in compared.items():
-        found = ensembles.compare(distance, mine, theirs, weights, source, np.random.default_rng(run.seed))
+        found = ensembles.compare(
+            distance, mine, theirs, weights, source, np.random.default_rng(run.seed("comparison"))
+        )
         distances[name] = Distance(**{key: float(value.mean()) for key, value in asdict(found).items()})
     reweighted = None
     if whole and sampler == "flow":
@@ -180,31 +185,31 @@ def generation(
     return Generated(sampler, STEPS[sampler], count, seconds, distances, minimised, reweighted)
 
 
-def _diffusion(run: RunContext, denoiser: Denoiser, x: torch.Tensor, weights: FloatArray, steps: int) -> Diffusion:
+def _diffusion(run: Run, denoiser: Denoiser, x: torch.Tensor, weights: FloatArray, steps: int) -> Diffusion:
     """Between the least and the most noise that the networks know."""
-    frame = make_frame(run.coordinates)
+    noise_space = run.coordinates.noise_space()
     low, high = (math.log(snr) for snr in run.settings.geodesics.snr_bounds)
-    start = GaussianStates.from_samples(frame, x, torch.from_numpy(weights))
-    return Diffusion(frame, denoiser, start, (low, high + 2), steps)
+    start = GaussianStates.from_samples(noise_space, x, torch.from_numpy(weights))
+    return Diffusion(noise_space, denoiser, start, (low, high + 2), steps)
 
 
-def reweighting(run: RunContext, diffusion: Diffusion, states: torch.Tensor, steps: int) -> Reweighted:
+def reweighting(run: Run, diffusion: Diffusion, states: torch.Tensor, steps: int) -> Reweighted:
     """Effective number of generated structures of all atoms, reweighted to the model's Boltzmann density."""
     begun = time.perf_counter()
-    flow = Diffusion(diffusion.frame, diffusion.denoiser, diffusion.start, diffusion.log_snr, steps)
+    flow = Diffusion(diffusion.noise_space, diffusion.denoiser, diffusion.start, diffusion.log_snr, steps)
     log_density = flow.log_likelihood(states).numpy()
     reduced = energies(run, states.numpy().reshape(len(states), -1, 3), 0)
     reduced /= MOLAR_GAS_CONSTANT * run.settings.samples.model_temperature
     weights = ensembles.reweight(log_density, reduced)
     return Reweighted(
         len(states),
-        float(ensembles.effective_size(weights)),
+        float(kish_size(weights)),
         float(np.std(-reduced - log_density)),
         steps,
         time.perf_counter() - begun,
     )
 
 
-def energies(run: RunContext, positions: FloatArray, iterations: int) -> FloatArray:
+def energies(run: Run, positions: FloatArray, iterations: int) -> FloatArray:
     """Potential energies (frames,) in kJ/mol, after some iterations of the minimiser."""
     return np.concatenate(list(run.pool.map(potential_energies, [EnergyTask(positions, iterations)])))

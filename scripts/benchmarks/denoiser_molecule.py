@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import yaml
-from common import SYSTEM, Bench, Result, number, one_thread, running, start, table, yes_no
+from common import SYSTEM, Bench, Result, begun, number, start, table, yes_no
 from denoiser_figures import LEVELS, STEPS, Generated, denoising_errors, generation, pieces, ratio_of_means
 from two_heads import train_two_heads
 
@@ -35,17 +35,20 @@ from spacetime_tps.calibration.job import calibrate, compare_curve
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.errors import SpacetimeError
-from spacetime_tps.generation import comparison as ensembles
 from spacetime_tps.pipeline.annealed_paths import make_paths
-from spacetime_tps.pipeline.denoiser import load_denoiser
-from spacetime_tps.pipeline.geodesics import REPORTED, endpoints, network_constraints, save_geodesic
-from spacetime_tps.pipeline.mixtures import fit_mixtures
-from spacetime_tps.pipeline.samples import TrainingSet, held_out_blocks, load_training_set
-from spacetime_tps.runs.context import RunContext, make_frame, report_path
+from spacetime_tps.pipeline.geodesics import endpoints, network_constraints, save_geodesic
+from spacetime_tps.runs.denoiser import read_denoiser
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import BEGINNING, SAMPLES, SUMMARY
+from spacetime_tps.runs.read import TrainingSet, geodesic_names, need_geodesic, read_training_set
 from spacetime_tps.settings.denoiser import PotentialSettings
-from spacetime_tps.settings.files import load_settings, merge, read_yaml
+from spacetime_tps.settings.files import load_settings, merge
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import solve_geodesic
+from spacetime_tps.statistics.blocks import held_out_blocks
+from spacetime_tps.statistics.correlation import kish_size
+from spacetime_tps.threads import one_thread
+from spacetime_tps.training.mixtures import fit_mixtures
 
 CHOICES: dict[str, dict[str, Any]] = {
     "heavy": {"coordinates": {"atoms": "element != H"}, "samples": {"weights": "mbar"}},
@@ -136,7 +139,7 @@ class Calibration:
 
     def lengths(self, run: Path, workers: int | None = None) -> Lengths | None:
         """Of the low-variance geodesic of a run, if it has one."""
-        if not (run / "geodesics" / "low_variance.npz").is_file():
+        if "low_variance" not in geodesic_names(Run.open(run)):
             return None
         sizes = {"points": self.points, "windows": self.windows, "frames": self.frames}
         found = calibrate(run, **sizes, workers=workers, overwrite=True)
@@ -196,7 +199,7 @@ class Molecule:
             jobs = {denoiser: pool.submit(self.row, denoiser, folder, seed) for denoiser in compared}
             measured = {denoiser: jobs[denoiser].result() for denoiser in reversed(compared)}
         settings = load_settings(find_system(SYSTEM), configuration(folder, "mixture"))
-        training = load_training_set(folder / "mixture")
+        training = read_training_set(Run.open(folder / "mixture", "samples"))
         held_out = held_out_blocks(training.source, settings.denoiser.held_out)
         weights, groups = training.weights[held_out], pieces(training.source[held_out])
         _, of_mixture = measured["mixture"]
@@ -215,26 +218,25 @@ class Molecule:
             rows,
             len(training.weights),
             float(training.effective_size),
-            float(ensembles.effective_size(weights)),
+            float(kish_size(weights)),
         )
 
     def row(self, name: str, folder: Path, seed: int) -> tuple[Row, FloatArray]:
         """What is known of one denoiser, and its denoising errors (levels, held-out samples)."""
-        one_thread()
         output, config = folder / name, configuration(folder, name)
         if name != "two heads":
             start(output, config, seed, workers=1)
             row = replace(_of_run(name, output), lengths=self.calibration.lengths(output, workers=1))
-        settings = load_settings(find_system(SYSTEM), config)
-        with running(settings, output, [seed, 0xBE], workers=1) as run:
-            training = load_training_set(output)
-            held_out = held_out_blocks(training.source, settings.denoiser.held_out)
+        run = Run.open(output, "samples")
+        with one_thread(), run.workers(1):
+            training = read_training_set(run)
+            held_out = held_out_blocks(training.source, run.settings.denoiser.held_out)
             x = torch.from_numpy(run.coordinates.encode(training.positions))
             if name == "two heads":
                 denoiser, row = self._two_heads(run, x[~held_out], training, held_out)
             else:
                 denoiser = _unseen(run, x[~held_out], training, held_out, row)
-            errors = denoising_errors(make_frame(run.coordinates), denoiser, x[held_out], seed, self.noise)
+            errors = denoising_errors(run.coordinates.noise_space(), denoiser, x[held_out], seed, self.noise)
             generated = []
             for sampler, steps in STEPS.items():
                 sizes = {"weighted": self.weighted, "likelihood_steps": self.likelihood_steps}
@@ -245,20 +247,20 @@ class Molecule:
         return replace(row, generated=tuple(generated)), errors
 
     def _two_heads(
-        self, run: RunContext, kept: torch.Tensor, training: TrainingSet, held_out: np.ndarray
+        self, run: Run, kept: torch.Tensor, training: TrainingSet, held_out: np.ndarray
     ) -> tuple[Denoiser, Row]:
         """Two heads trained on the samples not held out, and what their geodesics and paths are like."""
-        settings, frame = run.settings.geodesics, make_frame(run.coordinates)
+        settings, noise_space = run.settings.geodesics, run.coordinates.noise_space()
         low, high = (math.log(snr) for snr in settings.snr_bounds)
         assert isinstance(run.settings.denoiser, PotentialSettings)
-        begun = time.perf_counter()
+        begun_at = time.perf_counter()
         weights = torch.from_numpy(training.weights[~held_out])
-        seed = int(run.seed.generate_state(1)[0])
-        denoiser = train_two_heads(kept, weights, frame, (low, high + 2), run.settings.denoiser, seed)
-        seconds = time.perf_counter() - begun
+        seed = int(run.seed("two heads").generate_state(1)[0])
+        denoiser = train_two_heads(kept, weights, noise_space, (low, high + 2), run.settings.denoiser, seed)
+        seconds = time.perf_counter() - begun_at
         geodesics: dict[str, dict[str, Any]] = {}
         found, message = None, None
-        bound, shell = network_constraints(frame, settings)
+        bound, shell = network_constraints(noise_space, settings)
         for name, constraints in {"unconstrained": (shell,), "low_variance": (bound, shell)}.items():
             try:
                 geodesic = solve_geodesic(
@@ -277,13 +279,16 @@ class Molecule:
                 geodesics[name] = {"message": str(error)}
                 continue
             save_geodesic(run, name, geodesic)
-            geodesics[name] = {key: getattr(geodesic, key) for key in REPORTED}
-            if name == "low_variance":
-                sizes = (self.calibration.windows, self.calibration.frames)
-                try:
-                    found = lengths(*compare_curve(run, denoiser, training, name, *sizes, run.seed.spawn(1)[0]))
-                except SpacetimeError as error:
-                    message = str(error)
+            geodesics[name] = geodesic.to_json()
+        run.finish("geodesics", begun_at)
+        if "low_variance" in geodesic_names(run):
+            stored, seeds = need_geodesic(run, "low_variance"), run.seed("calibration curve")
+            sizes = (self.calibration.windows, self.calibration.frames)
+            try:
+                curve = compare_curve(run, denoiser, training, stored, "low_variance", *sizes, seeds)
+                found = lengths(*curve)
+            except SpacetimeError as error:
+                message = str(error)
         report = make_paths(run)
         evaluations = sum(report.evaluations.values())
         paths = report.results.get("paths", {})
@@ -303,19 +308,18 @@ def configuration(folder: Path, denoiser: str) -> Path:
 
 def share_samples(source: Path, target: Path, config: Path) -> None:
     """Begin a run with the samples of another one, whose settings differ in what comes after them."""
-    if (target / "config.yaml").is_file():
-        return
-    of_source = read_yaml(source / "config.yaml")
-    settings = load_settings(find_system(SYSTEM), config).model_dump(mode="json", exclude_none=True)
-    report_path(target, "samples").parent.mkdir(parents=True)
-    shutil.copytree(source / "samples", target / "samples")
-    shutil.copy(report_path(source, "samples"), report_path(target, "samples"))
-    content = settings | {key: of_source[key] for key in ("seed", "versions")}
-    (target / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    known = Run.open(source, "samples")
+    settings = load_settings(find_system(SYSTEM), config)
+    with begun(target, settings, known.base_seed) as run:
+        if run.is_finished("samples"):
+            return
+        shutil.copytree(known.path(SAMPLES), run.path(SAMPLES), dirs_exist_ok=True)
+        report = known.report("samples")
+        run.finish("samples", time.perf_counter(), report.evaluations, report.results, [BEGINNING])
 
 
 def _of_run(name: str, output: Path) -> Row:
-    summary = json.loads((output / "summary.json").read_text())
+    summary = json.loads((output / SUMMARY).read_text())
     return Row(
         name,
         summary["wall_seconds"]["denoiser"],
@@ -329,16 +333,18 @@ def _of_run(name: str, output: Path) -> Row:
     )
 
 
-def _unseen(run: RunContext, kept: torch.Tensor, training: TrainingSet, held_out: np.ndarray, row: Row) -> Denoiser:
+def _unseen(run: Run, kept: torch.Tensor, training: TrainingSet, held_out: np.ndarray, row: Row) -> Denoiser:
     """The run's denoiser, had it not seen the held-out samples: no network has, a mixture is fitted anew."""
     settings = run.settings.denoiser
     if isinstance(settings, PotentialSettings):
-        return load_denoiser(run)
+        return read_denoiser(run)
     assert row.components is not None
     used = TrainingSet(kept.numpy(), training.weights[~held_out], training.source[~held_out])
     used = used.thinned(round(settings.max_frames * (1 - settings.held_out)))
     size = row.components // settings.fits
-    (mixture,) = fit_mixtures(run, settings, used.positions, used.weights, [size], run.seed)
+    (mixture,) = fit_mixtures(
+        run.coordinates.mixture, settings, used.positions, used.weights, [size], run.seed("unseen"), run.pool
+    )
     return mixture
 
 

@@ -17,7 +17,8 @@ import yaml
 from common import Bench, Result, number, start, table
 from denoiser_molecule import Calibration, Lengths, evaluations_of, length_cells, share_samples
 
-from spacetime_tps.runs.context import report_path
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import SUMMARY
 from spacetime_tps.settings.files import merge
 
 SETTINGS: dict[str, Any] = {
@@ -75,8 +76,8 @@ class Rounds:
             if rounds != self.rounds[0]:
                 share_samples(folder / str(self.rounds[0]), run, config)
             start(run, config, seed)
-            summary = json.loads((run / "summary.json").read_text())
-            history = json.loads(report_path(run, "geodesics").read_text())["results"].get("rounds", [])
+            summary = json.loads((run / SUMMARY).read_text())
+            history = Run.open(run).results("geodesics").get("rounds", [])
             kinds = ("found", "length_model", "length_md", "length_md_error")
             rows.append(
                 Row(

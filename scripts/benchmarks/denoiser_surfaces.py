@@ -34,7 +34,7 @@ from spacetime_tps.denoisers import GridDenoiser
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
-from spacetime_tps.denoisers.noise_space import PlainFrame
+from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
 from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.errors import SpacetimeError
 from spacetime_tps.progress import log
@@ -213,12 +213,12 @@ def train(
     def two_heads() -> Denoiser:
         base, heads = GaussianMixtureDenoiser.wiener(x, weights), TwoHeads(network, variances)
         plain = settings.model_copy(update={"chord_weight": 0.0})
-        trainer = TwoHeadTrainer(base, heads, PlainFrame(2), samples, plain, RANGE, seed)
+        trainer = TwoHeadTrainer(base, heads, PlainNoiseSpace(2), samples, plain, RANGE, seed)
         trainer.fit()
         return trainer.denoiser()
 
     def potential() -> Denoiser:
-        trainer = Trainer(cells(), network(0), PlainFrame(2), samples, settings, RANGE, seed)
+        trainer = Trainer(cells(), network(0), PlainNoiseSpace(2), samples, settings, RANGE, seed)
         trainer.fit()
         return trainer.denoiser()
 

@@ -28,6 +28,8 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score, roc_auc_score, roc_curve, silhouette_score
 
 from spacetime_tps.edit_distance import EditDistance
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import REPLICAS
 
 BASINS = {
     "C5": lambda phi, psi: (phi < -120) & ((psi > 120) | (psi < -160)),
@@ -142,7 +144,7 @@ class Distances:
     def measure(self, bench: Bench, seed: int) -> Result[Row]:
         """From the coldest and the hottest replica of a seed's run; the figure is of the last and hardest set."""
         run = bench.main_job(seed)
-        replicas = sorted((run / "samples").glob("replica_*.h5"))
+        replicas = Run.open(run, "samples").files("samples", REPLICAS)
         rng = np.random.default_rng(seed)
         rows, last = [], {}
         for path in (replicas[0], replicas[-1]):

@@ -8,7 +8,7 @@ replica exchanges of its own: that of the main job, long enough for a denoiser, 
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
-from common import SYSTEM, Bench, Result, number, running, spread, table
+from common import SYSTEM, Bench, Result, begun, number, spread, table
 
 from spacetime_tps import free_energies
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.free_energy.estimates import check_overlap, mbar
+from spacetime_tps.free_energy.estimates import check_overlap
 from spacetime_tps.free_energy.windows import (
     annealing_estimate,
     equilibrium_ends,
@@ -33,13 +33,14 @@ from spacetime_tps.free_energy.windows import (
     stiffened,
 )
 from spacetime_tps.pipeline.annealed_paths import straight_line
-from spacetime_tps.pipeline.geodesics import load_geodesic
 from spacetime_tps.pipeline.samples import make_samples
-from spacetime_tps.runs.context import RunContext
-from spacetime_tps.runs.requests import open_molecule_run
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import BEGINNING
+from spacetime_tps.runs.read import need_geodesic
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.run import ReplicaExchangeSettings, RunSettings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.statistics.mbar import mbar
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class FreeEnergy:
     windows : int
         Number along a curve.
     frames : int
-        Number of each chain in each window.
+        Number of each sweep in each window.
     paths : int
         Number of annealed paths each way.
     repeats : int
@@ -109,12 +110,9 @@ class FreeEnergy:
         """From the run of a seed, whose ``free_energy`` folder is replaced."""
         output = bench.main_job(seed)
         estimates = _estimates(free_energies(output, seed=seed, overwrite=True))
-        settings, _ = open_molecule_run(output)
-        spacings: list[Spacing] = []
-        with running(settings, output, seed) as run:
-            geodesic = load_geodesic(output, "low_variance")
-            assert geodesic is not None  # the job has used it
-            stiff = stiffened(run, geodesic.schedule)
+        run, spacings = Run.open(output, "geodesics", seed=seed), []
+        stiff = stiffened(run, need_geodesic(run, "low_variance").schedule)
+        with run.workers():
             curves = {"geodesic, Fisher-Rao": stiff, "geodesic, uniform": uniform(stiff)}
             for snr in self.straight_snr:
                 curves[f"straight line, SNR {snr:g}"] = stiffened(run, straight_line(run, snr))
@@ -128,7 +126,7 @@ class FreeEnergy:
         return FreeEnergyResult(seed, evaluations, estimates, spacings)
 
     def _between_ends(
-        self, run: RunContext, name: str, schedule: RestraintSchedule, repeat: int, seed: np.random.SeedSequence
+        self, run: Run, name: str, schedule: RestraintSchedule, repeat: int, seed: np.random.SeedSequence
     ) -> Spacing:
         """By windows on a curve, and by annealing from the ends."""
         kt = run.molecule.kt
@@ -238,16 +236,17 @@ class Reference:
         settings = settings.model_copy(update={"samples": exchange})
         estimates = []
         for repeat in range(self.repeats):
-            output = bench.folder(f"reference_{seed}_{repeat}")
-            finished = output / "evaluations.json"
-            with running(settings, output, [seed, repeat, *b"reference"]) as run:
-                if not finished.is_file():
-                    (output / "samples").mkdir(exist_ok=True)
-                    finished.write_text(json.dumps(make_samples(run).evaluations) + "\n")
-                estimate = replica_estimate(run, np.random.default_rng([seed, repeat]))
+            folder = bench.output / f"reference_{seed}_{repeat}"
+            with begun(folder, settings, 1000 * (seed + 1) + repeat) as run:
+                if not run.is_finished("samples"):
+                    started = time.perf_counter()
+                    with run.workers():
+                        report = make_samples(run)
+                    run.finish("samples", started, report.evaluations, report.results, [BEGINNING])
+                estimate = replica_estimate(run, np.random.default_rng(run.seed("replica estimate")))
+                spent = run.report("samples").evaluations["sampling"]
             if estimate is None:
-                raise SystemExit(f"{output}: one of the states is never seen in {self.length}; take longer replicas")
-            spent = json.loads(finished.read_text())["sampling"]
+                raise SystemExit(f"{folder}: one of the states is never seen in {self.length}; take longer replicas")
             estimates.append(Estimate("replica exchange", estimate["value"], estimate["error"], spent))
         mean = Estimate(
             "replica exchange, mean",

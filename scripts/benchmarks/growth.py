@@ -29,7 +29,7 @@ from polyalanine import polyalanine
 from spacetime_tps.coordinates import CartesianCoordinates
 from spacetime_tps.denoisers import Denoiser, Moments, fit_mixture
 from spacetime_tps.denoisers.message_passing import MessagePassingNetwork, MolecularGraph
-from spacetime_tps.denoisers.noise_space import FreeRotations, RigidFrame
+from spacetime_tps.denoisers.noise_space import FreeRotations, NoiseSpace
 from spacetime_tps.denoisers.perceptron import PreconditionedNetwork
 from spacetime_tps.denoisers.potential import PotentialDenoiser, corrected
 from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at
@@ -107,7 +107,7 @@ def geodesic_evaluation(denoiser: PotentialDenoiser, x: torch.Tensor, points: in
 
 
 def training_step(
-    base: Denoiser, network: torch.nn.Module, frame: RigidFrame, x: torch.Tensor, batch: int, seed: int
+    base: Denoiser, network: torch.nn.Module, noise_space: NoiseSpace, x: torch.Tensor, batch: int, seed: int
 ) -> Callable[[], object]:
     """One step of denoising score matching in y and λ, in single precision."""
     network.float().requires_grad_(True)
@@ -117,7 +117,7 @@ def training_step(
     def step() -> None:
         chosen = x[torch.randint(len(x), (batch,), generator=generator)]
         log_snr = LOG_SNR[0] + (LOG_SNR[1] - LOG_SNR[0]) * torch.rand(batch, generator=generator).double()
-        y, target, square = frame.noisy(chosen, log_snr, generator)
+        y, target, square = noise_space.noisy(chosen, log_snr, generator)
         coarse = base.moments(y, log_snr)
         y, log_snr, target, square, mean, variance = (
             tensor.float() for tensor in (y, log_snr, target, square, coarse.mean, coarse.variance)
@@ -181,10 +181,11 @@ class Growth:
         x, coordinates = molecule.samples, molecule.coordinates
         mixture, _ = fit_mixture(x, 4, covariance="low_rank")
         base = FreeRotations(mixture)
-        frame = RigidFrame(torch.from_numpy(coordinates.basis), torch.from_numpy(coordinates.template))
         rows = []
         for name, network in networks(molecule, seed).items():
-            step = cpu_seconds(training_step(base, network, frame, x, self.batch, seed), self.seconds)
+            step = cpu_seconds(
+                training_step(base, network, coordinates.noise_space(), x, self.batch, seed), self.seconds
+            )
             denoiser = PotentialDenoiser(base, network.double().requires_grad_(False), LOG_SNR)
             evaluation = cpu_seconds(geodesic_evaluation(denoiser, x, self.points), self.seconds)
             rows.append(Row(len(coordinates.atoms), name, len(getattr(network, "tie_kinds", ())), step, evaluation))

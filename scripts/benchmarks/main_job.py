@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from common import Bench, number, slashed, table
 
+from spacetime_tps.runs.layout import SUMMARY
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -54,7 +56,7 @@ class MainJob:
 
     def measure(self, bench: Bench, seed: int) -> MainJobResult:
         """Figures of a run's ``summary.json``."""
-        summary = json.loads((bench.main_job(seed) / "summary.json").read_text())
+        summary = json.loads((bench.main_job(seed) / SUMMARY).read_text())
         reactive, geodesics = summary["reactive"], summary["geodesics"].values()
         curves = {"low-variance geodesic": summary["paths"]}
         curves["region-avoiding geodesic"] = summary["paths_region_avoiding"]

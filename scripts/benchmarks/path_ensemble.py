@@ -35,15 +35,12 @@ from spacetime_tps.dynamics.workers import (
     seeded_context,
 )
 from spacetime_tps.path_ensemble.moves import Move, MoveKind, Path, lost_move, try_move
-from spacetime_tps.path_ensemble.statistics import (
-    compare,
-    crossing,
-    reactive_segments,
-    statistical_inefficiency,
-)
+from spacetime_tps.path_ensemble.statistics import crossing, reactive_segments
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
+from spacetime_tps.statistics.comparison import compare_distributions
+from spacetime_tps.statistics.correlation import statistical_inefficiency
 
 KINDS: tuple[MoveKind, ...] = ("one_way", "two_way")
 TEMPERATURE = 300.0  # of the model potential, K
@@ -388,7 +385,7 @@ def judge(case: Case, direct: Direct, sampled: Sampled, discard: int) -> list[Ag
     tests = []
     for column, observed in enumerate((sampled.durations, sampled.crossings)):
         chains = list(observed[:, discard:])
-        found = compare(chains, [walker[:, column] for walker in by_walker])
+        found = compare_distributions(chains, [walker[:, column] for walker in by_walker])
         tests.append(Agreement(found.means, found.effective_sizes, found.p_value, statistical_inefficiency(chains)))
     return tests
 

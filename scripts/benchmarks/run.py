@@ -19,7 +19,7 @@ import openmm
 import torch
 from c_channel import Channel
 from committor import Committor
-from common import Bench, Section, one_thread
+from common import Bench, Section
 from decorrelation import Decorrelation
 from denoiser_molecule import Molecule
 from denoiser_rounds import Rounds
@@ -38,6 +38,7 @@ from shooting import Shooting
 import spacetime_tps
 from spacetime_tps.progress import configure_logging, log
 from spacetime_tps.settings.files import read_yaml
+from spacetime_tps.threads import one_thread
 
 SECTIONS: dict[str, Section] = {
     section.name: section
@@ -135,12 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tables", action="store_true", help="print what the file holds and measure nothing")
     options = parser.parse_args(arguments)
     configure_logging()
-    one_thread()
     bench = Bench(options.output, options.reference, read_yaml(options.config) if options.config else {})
     for name in options.sections:
         if not options.tables:
             log.info("section %s: %s for each seed", name, SECTIONS[name].cost)
-            write(options.json, name, measure(SECTIONS[name], bench, options.seeds))
+            with one_thread():
+                content = measure(SECTIONS[name], bench, options.seeds)
+            write(options.json, name, content)
         if content := read(options.json).get(name):
             print(f"\n## {name}\n\n{tables(SECTIONS[name], content)}", flush=True)
 

@@ -13,17 +13,16 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from common import Bench, Result, number, running, table
+from common import Bench, Result, number, table
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.free_energy.estimates import bar
 from spacetime_tps.free_energy.windows import stiffened
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.annealing import annealing_steps, measure_paths, run_paths, works
-from spacetime_tps.pipeline.geodesics import load_geodesic
 from spacetime_tps.pipeline.schedules import Kind, make_schedule
-from spacetime_tps.runs.context import RunContext
-from spacetime_tps.runs.requests import open_molecule_run
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.read import need_geodesic
+from spacetime_tps.statistics.mbar import bar
 
 KINDS: tuple[Kind, ...] = ("uniform", "arc_length", "friction")
 
@@ -73,25 +72,23 @@ class Schedules:
 
     def measure(self, bench: Bench, seed: int) -> Result[Row]:
         """From the run of a seed, into which nothing is written."""
-        output, rows = bench.main_job(seed), []
-        settings, _ = open_molecule_run(output)
-        with running(settings, output, seed) as run:
-            geodesic = load_geodesic(output, "low_variance")
-            if geodesic is None:
-                raise SystemExit(f"{output} has no low-variance geodesic")
-            curves = {"low-variance geodesic": (geodesic.schedule, KINDS)}
-            curves["the same, at the model's spring constants"] = (stiffened(run, geodesic.schedule), KINDS)
-            for snr in settings.paths.baseline_snr:
+        run, rows = Run.open(bench.main_job(seed), "geodesics", seed=seed), []
+        geodesic = need_geodesic(run, "low_variance").schedule
+        with run.workers():
+            curves = {"low-variance geodesic": (geodesic, KINDS)}
+            curves["the same, at the model's spring constants"] = (stiffened(run, geodesic), KINDS)
+            for snr in run.settings.paths.baseline_snr:
                 curves[f"straight, SNR {snr:g}"] = (straight_line(run, snr), KINDS[1:2])
             for length in self.lengths:
-                paths = settings.paths.model_copy(update={"length": length})
-                timed = replace(run, settings=settings.model_copy(update={"paths": paths}))
-                for name, (schedule, kinds) in curves.items():
-                    rows += [self._row(timed, name, schedule, kind) for kind in kinds]
+                paths = run.settings.paths.model_copy(update={"length": length})
+                timed = replace(run, settings=run.settings.model_copy(update={"paths": paths}))
+                with timed.working(run.pool):
+                    for name, (schedule, kinds) in curves.items():
+                        rows += [self._row(timed, name, schedule, kind) for kind in kinds]
         return Result(seed, sum(row.evaluations for row in rows), rows)
 
-    def _row(self, run: RunContext, name: str, schedule: RestraintSchedule, kind: Kind) -> Row:
-        friction_seed, there_seed, back_seed = np.random.SeedSequence(run.seed.entropy, spawn_key=(len(name),)).spawn(3)
+    def _row(self, run: Run, name: str, schedule: RestraintSchedule, kind: Kind) -> Row:
+        friction_seed, there_seed, back_seed = run.seed(f"schedules, {name}").spawn(3)
         made = make_schedule(run, schedule, kind, friction_seed, name)
         equilibration = round(self.equilibration / run.molecule.time_step)
         each = annealing_steps(run) + 1 + equilibration

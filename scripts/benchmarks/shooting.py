@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 
 import numpy as np
-from common import Bench, number, running, spread, table
+from common import Bench, number, spread, table
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule
+from spacetime_tps.errors import DynamicsError
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.annealing import run_paths
-from spacetime_tps.pipeline.geodesics import load_geodesic
-from spacetime_tps.pipeline.reactive import make_reactive
-from spacetime_tps.runs.context import RunContext
-from spacetime_tps.runs.requests import open_molecule_run
+from spacetime_tps.pipeline.reactive import Shooting as ShootingStage
+from spacetime_tps.pipeline.reactive import ShootingPoints
+from spacetime_tps.progress import log
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import PATH_FILES, PATHS, SHOTS
+from spacetime_tps.runs.read import need_geodesic
 from spacetime_tps.runs.trajectories import write_trr
-from spacetime_tps.settings.run import ShootingSettings
+from spacetime_tps.settings.run import TorsionSettings
 
 LEARNED = 50  # shots after which the model has learned
 
@@ -108,48 +111,40 @@ class Shooting:
 
     def measure(self, bench: Bench, seed: int) -> ShootingResult:
         """From the run of a seed, into which nothing is written."""
-        source, scratch = bench.main_job(seed), bench.output / f"shooting_{seed}"
-        learning_seed, pipeline_seed = np.random.SeedSequence([seed, *b"shooting"]).spawn(2)
-        learning = []
-        for shooting_seed in learning_seed.spawn(self.seeds):
-            with _opened(source, scratch, self.shots, self.shots) as run:
-                shutil.copytree(source / "paths", run.output / "paths")
-                learning.append(_shoot(run, shooting_seed))
-        pipelines = list(self._pipelines(source, scratch, pipeline_seed))
+        source = Run.open(bench.main_job(seed), "geodesics", "paths", seed=1000 * (seed + 1))
+        files, learning = source.files("paths", PATH_FILES), []
+        with _elsewhere(source) as run:
+            for _ in range(self.seeds):
+                learning.append(_shoot(run, files, self.shots, self.shots))
+        pipelines = list(self._pipelines(source))
         evaluations = sum(row.evaluations for row in learning)
         evaluations += round(sum(row.repeats * row.evaluations for row in pipelines))
         return ShootingResult(seed, evaluations, learning, pipelines)
 
-    def _pipelines(self, source: Path, scratch: Path, seed: np.random.SeedSequence) -> Iterator[Pipeline]:
-        with _opened(source, scratch, self.reactive, self.max_shots) as run:
-            stored = load_geodesic(source, "low_variance")
-            if stored is None:
-                raise SystemExit(f"{source} has no low-variance geodesic to anneal along")
+    def _pipelines(self, source: Run) -> Iterator[Pipeline]:
+        geodesic = need_geodesic(source, "low_variance").schedule
+        with _elsewhere(source) as run:
             for count in sorted({*self.counts, self.paths}):
-                yield self._pipeline(run, f"low-variance geodesic, {count} paths", stored.schedule, count, seed)
+                yield self._pipeline(run, f"low-variance geodesic, {count} paths", geodesic, count)
             for snr in self.straight_snr:
-                name = f"straight line, SNR {snr:g} nm⁻²"
-                yield self._pipeline(run, name, straight_line(run, snr), self.paths, seed)
-        with _opened(source, scratch, self.reactive, self.max_shots, torsions=True) as run:
+                yield self._pipeline(run, f"straight line, SNR {snr:g} nm⁻²", straight_line(run, snr), self.paths)
+        with _elsewhere(source, coordinates=TorsionSettings(dihedrals=tuple(source.molecule.variables))) as run:
             for snr in self.steered_snr:
                 for way in ("short way", "through φ = 0"):
                     schedule = _steered(run, snr, way == "short way")
-                    yield self._pipeline(run, f"steered, SNR {snr:g}, {way}", schedule, self.paths, seed)
+                    yield self._pipeline(run, f"steered, SNR {snr:g}, {way}", schedule, self.paths)
 
-    def _pipeline(
-        self, run: RunContext, name: str, schedule: RestraintSchedule, count: int, seed: np.random.SeedSequence
-    ) -> Pipeline:
+    def _pipeline(self, run: Run, name: str, schedule: RestraintSchedule, count: int) -> Pipeline:
         """Annealing and shooting until enough are reactive, several times from the same seeds for all pipelines."""
-        totals, outcomes = [], []
-        for index in range(self.repeats):
-            path_seed, shooting_seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index)).spawn(2)
-            shutil.rmtree(run.output / "paths", ignore_errors=True)
-            paths = run_paths(run, schedule, count, path_seed, name)
-            for place, path in enumerate(paths):
-                file = run.folder("paths") / f"path_{place:04d}.trr"
+        totals, outcomes, first = [], [], run.base_seed
+        for _ in range(self.repeats):
+            paths = run_paths(run, schedule, count, run.seed("annealed_paths"), name)
+            files = [run.made(PATHS) / f"path_{index:04d}.trr" for index in range(count)]
+            for file, path in zip(files, paths, strict=True):
                 write_trr(file, path.positions, path.velocities, path.time)
-            outcomes.append(_shoot(run, shooting_seed))
+            outcomes.append(_shoot(run, files, self.reactive, self.max_shots))
             totals.append(sum(path.evaluations for path in paths) + outcomes[-1].evaluations)
+        run.base_seed = first
         deviation = spread(totals)
         return Pipeline(
             name,
@@ -183,24 +178,30 @@ class Shooting:
         return [table(columns, learning), table(named, rows)]
 
 
-def _shoot(run: RunContext, seed: np.random.SeedSequence) -> Shots:
-    """The stage of reactive trajectories on the paths that lie in the run's folder."""
-    report = make_reactive(dataclasses.replace(run, seed=seed))
-    shots, reactive = run.output / "reactive" / "shots.csv", []
-    if shots.is_file():
-        with shots.open(newline="") as file:
-            reactive = [row["reactive_trajectory"] != "" for row in csv.DictReader(file)]
+def _shoot(run: Run, files: Sequence[Path], wanted: int, most: int) -> Shots:
+    """Shots from the frames of paths; the run has another seed after them."""
+    try:
+        stage = ShootingStage(run, ShootingPoints.of_paths(files, run.molecule.states))
+        stage.until(wanted, most)
+    except DynamicsError as error:  # no frame between the states
+        log.error("%s", error)
+        return Shots(0, 0, 0, None, None, None)
+    finally:
+        run.base_seed += 1
+    with run.path(SHOTS).open(newline="") as file:
+        reactive = [row["reactive_trajectory"] != "" for row in csv.DictReader(file)]
+    evaluations, found = sum(result.evaluations for result in stage.results), sum(reactive)
     return Shots(
         len(reactive),
-        sum(reactive),
-        report.evaluations["shooting"],
-        report.results["shooting_evaluations_per_reactive"],
+        found,
+        evaluations,
+        evaluations / found if found else None,
         100 * float(np.mean(reactive[:LEARNED])) if reactive else None,
         100 * float(np.mean(reactive[LEARNED:])) if len(reactive) > LEARNED else None,
     )
 
 
-def _steered(run: RunContext, snr: float, short: bool) -> RestraintSchedule:
+def _steered(run: Run, snr: float, short: bool) -> RestraintSchedule:
     """φ and ψ from A's structure to B's at constant speed, each the short way round or φ through zero."""
     ends = np.stack([run.molecule.structures[state.structure] for state in run.molecule.states])
     angles = []
@@ -213,12 +214,9 @@ def _steered(run: RunContext, snr: float, short: bool) -> RestraintSchedule:
 
 
 @contextmanager
-def _opened(source: Path, scratch: Path, reactive: int, max_shots: int, torsions: bool = False) -> Iterator[RunContext]:
-    """A run with the settings of ``source`` and an empty folder; restrained in its atoms or in its dihedrals."""
-    settings, _ = open_molecule_run(source)
-    settings = settings.model_copy(update={"shooting": ShootingSettings(reactive=reactive, max_shots=max_shots)})
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    with running(settings, scratch, 0, torsions=torsions) as run:
-        yield run
-    shutil.rmtree(scratch)
+def _elsewhere(source: Run, **settings: Any) -> Iterator[Run]:
+    """A run with workers in a folder that is removed in the end, with some settings other than those of ``source``."""
+    with TemporaryDirectory() as folder:
+        run = Run(Path(folder), source.settings.model_copy(update=settings), source.base_seed)
+        with run.workers():
+            yield run

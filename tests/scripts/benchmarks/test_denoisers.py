@@ -8,8 +8,9 @@ import yaml
 from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.noise_space import FreeRotations, PlainNoiseSpace, RigidNoiseSpace
 from spacetime_tps.errors import GeometryError
+from spacetime_tps.runs.folder import Run
 from spacetime_tps.settings.denoiser import PotentialSettings
-from spacetime_tps.settings.files import load_settings, read_yaml
+from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.training.trainer import principal_directions
 
@@ -130,26 +131,21 @@ def test_noise_of_a_turning_molecule_is_known_to_the_variance(script):
     torch.testing.assert_close(moments.variance, 3 * torch.exp(-log_snr), rtol=1e-6, atol=0)
 
 
-def test_a_run_begins_with_the_samples_of_another(script, tmp_path):
+def test_a_run_begins_with_the_samples_of_another(script, begin_run, assert_same_settings, tmp_path):
     molecule = script("denoiser_molecule")
-    source, target, config = tmp_path / "mixture", tmp_path / "network", tmp_path / "network.yaml"
-    base = tmp_path / "base.yaml"
-    base.write_text(yaml.safe_dump(molecule.CHOICES["all"]))
-    (source / "samples").mkdir(parents=True)
-    (source / "samples" / "training.npz").write_bytes(b"samples")
-    (source / "stages").mkdir()
-    (source / "stages" / "samples.json").write_text("{}")
-    settings = load_settings(find_system(molecule.SYSTEM), base).model_dump(mode="json", exclude_none=True)
-    (source / "config.yaml").write_text(yaml.safe_dump(settings | {"seed": 7, "versions": {"openmm": "8"}}))
+    source = begin_run(tmp_path / "mixture", **molecule.CHOICES["all"])
+    (source.made("samples") / "training.npz").write_bytes(b"samples")
+    source.finish("samples", 0.0, {"sampling": 12}, after=["beginning"])
+    target, config = tmp_path / "network", tmp_path / "network.yaml"
     config.write_text(yaml.safe_dump(molecule.CHOICES["all"] | {"denoiser": molecule.DENOISERS["perceptron"]}))
-    molecule.share_samples(source, target, config)
-    assert (target / "samples" / "training.npz").read_bytes() == b"samples"
-    assert (target / "stages" / "samples.json").is_file()
-    content = read_yaml(target / "config.yaml")
-    assert content.pop("seed") == 7 and content.pop("versions") == {"openmm": "8"}
-    wanted = load_settings(find_system(molecule.SYSTEM), config)
-    assert content == wanted.model_dump(mode="json", exclude_none=True)  # so that the run can go on
-    assert content["denoiser"]["network"] == "perceptron" and content["coordinates"]["atoms"] == "all"
+    for _ in range(2):  # the second time nothing is left to do
+        molecule.share_samples(source.folder, target, config)
+    run = Run.open(target, "samples")
+    assert run.is_finished("samples") and run.base_seed == 7
+    assert run.path("samples/training.npz").read_bytes() == b"samples"
+    assert run.report("samples").evaluations == {"sampling": 12}
+    assert_same_settings(target, load_settings(find_system(molecule.SYSTEM), config))  # so that the run can go on
+    assert run.settings.denoiser.network == "perceptron" and run.settings.coordinates.atoms == "all"
 
 
 def test_samples_that_runs_share_are_counted_once(script):

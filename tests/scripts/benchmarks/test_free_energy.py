@@ -14,9 +14,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch):
     job = {"windows": estimate, "annealing": estimate, "replica_exchange": None}
     job["evaluations"] = {"windows": 1000, "annealing": 10}
     monkeypatch.setattr(module, "free_energies", lambda *_, **__: job)
-    monkeypatch.setattr(
-        module, "straight_line", lambda run, snr: module.load_geodesic(run.output, "low_variance").schedule
-    )
+    monkeypatch.setattr(module, "straight_line", lambda run, snr: module.need_geodesic(run, "low_variance").schedule)
     section = module.FreeEnergy(windows=12, frames=16, paths=2, repeats=2, straight_snr=(2000.0,))
     result = section.measure(SimpleNamespace(main_job=lambda seed: with_geodesic), 1)
     rows = result.spacings
@@ -52,6 +50,6 @@ def test_reference_is_kept(tmp_path, script):
     assert repeats[0].value != repeats[1].value
     assert mean.value == pytest.approx(np.mean([repeat.value for repeat in repeats]))
     assert mean.error == pytest.approx(0.5 * np.hypot(*(repeat.error for repeat in repeats)))
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("samples/*")}
     assert section.measure(bench, 0) == first
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("samples/*")} == files

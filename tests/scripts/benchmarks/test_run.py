@@ -10,7 +10,7 @@ import yaml
 
 SMALL: dict[str, Any] = {  # the whole main job in half a minute
     "samples": {
-        "temperatures": ["600 K", "1000 K", "1300 K"],  # hot, so that short replicas cross the barrier
+        "temperatures": ["1000 K", "1150 K", "1300 K"],  # hot, so that short replicas cross the barrier
         "length": "50 ps",
         "exchange_interval": "0.2 ps",
         "frame_interval": "0.2 ps",
