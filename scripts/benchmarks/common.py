@@ -85,7 +85,7 @@ class Section(Protocol):
     ----------
     name : str
     cost : str
-        How long it takes for each seed on two cores, without the main job.
+        About how long it takes for each seed on two cores, without the main job.
     every_seed : bool
         Whether it is measured for every seed, or for the first one alone.
     """

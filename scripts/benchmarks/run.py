@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     costs = "\n".join(f"  {name:14} {section.cost}" for name, section in SECTIONS.items())
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"sections, and what they take for each seed on two cores:\n{costs}",
+        epilog=f"sections, and about how long they take for each seed on two cores:\n{costs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", type=Path, required=True, help="file of the results; sections are added to it")
