@@ -37,8 +37,9 @@ def interruptible():
 
 @pytest.fixture
 def script(monkeypatch):
-    """Import a script by name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    """Import a benchmark or a figure of the paper by name."""
+    for folder in ("reproduce", "benchmarks"):
+        monkeypatch.syspath_prepend(str(SCRIPTS / folder))
 
     def load(name: str) -> ModuleType:
         return importlib.import_module(name)

@@ -57,11 +57,13 @@ def test_wheel_holds_all_that_is_needed(wheel):
         names = set(file.namelist())
     assert "spacetime_tps/py.typed" in names
     for kind in ("systems", "forcefields"):
-        files = [path for path in (ROOT / kind).rglob("*") if path.is_file()]
+        files = [path for path in (ROOT / kind).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files
         assert {f"spacetime_tps/data/{path.relative_to(ROOT).as_posix()}" for path in files} <= names
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "spacetime_tps").rglob("*.py")}
-    assert modules == {name for name in names if name.endswith(".py")}
+    code = {name for name in names if name.endswith(".py")}
+    assert modules == {name for name in code if not name.startswith("spacetime_tps/data/")}
+    assert not any(name.endswith("__init__.py") for name in code - modules)  # data is no part of the package
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

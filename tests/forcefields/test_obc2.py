@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import openmm
@@ -35,13 +35,8 @@ def custom() -> app.ForceField:
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "make_native_obc2.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "forcefields" / "build_obc2.py")))
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +101,11 @@ def every_residue() -> tuple[app.Topology, list[str]]:
     return topology, types
 
 
-def test_the_shipped_file_is_what_the_script_writes(script: ModuleType) -> None:
+def test_the_shipped_file_is_what_the_script_writes(script: SimpleNamespace) -> None:
     assert SHIPPED.read_text() == script.force_field()
 
 
-def test_one_atom_type_with_two_radii_is_an_error(script: ModuleType) -> None:
+def test_one_atom_type_with_two_radii_is_an_error(script: SimpleNamespace) -> None:
     root = ET.fromstring(
         "<ForceField><AtomTypes>"
         "<Type name='h' element='H'/><Type name='n' element='N'/><Type name='c' element='C'/></AtomTypes>"

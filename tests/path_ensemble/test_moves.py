@@ -80,29 +80,27 @@ def test_without_the_acceptance_the_speeds_are_wrong(worker, corridor, monkeypat
 @pytest.mark.parametrize("kind, biased, moves", [("one_way", False, 150), ("two_way", True, 60)])
 def test_double_well_agrees_with_plain_dynamics(worker, script, kind, biased, moves):
     """Durations and crossing points in two dimensions; p > 0.01 by chance in 98 of 100 seeds."""
-    ensemble = script("dynamics_ensemble")
+    ensemble = script("path_ensemble")
     case = dataclasses.replace(ensemble.double_well(barrier=1.0), frame_steps=25, max_frames=200)
     pool = worker(case.engine)
-    effort = ensemble.Effort(walkers=2, frames=4000, chains=4, moves=moves)
-    direct = ensemble.plain_dynamics(pool, case, effort, np.random.SeedSequence(1))
+    direct = ensemble.plain_dynamics(pool, case, 2, 4000, np.random.SeedSequence(1))
     every = [path for walker in direct.paths for path in walker]
     assert len(every) > 100
     model = ensemble.committor_of(case, direct) if biased else None
-    sampled = ensemble.sample(pool, case, every[:4], kind, model, effort.moves, np.random.SeedSequence(2))
-    judged = ensemble.judge(case, direct, sampled, discard=10)
-    assert judged["duration"]["p_value"] > 0.01
-    assert judged["crossing"]["p_value"] > 0.01
+    sampled = ensemble.sample(pool, case, every[:4], kind, model, moves, np.random.SeedSequence(2))
+    duration, crossing = ensemble.judge(case, direct, sampled, discard=10)
+    assert duration.p_value > 0.01
+    assert crossing.p_value > 0.01
     assert sampled.verdicts.get("too_long", 0) == 0
-    assert judged["duration"]["effective_sizes"][0] > 12  # or the test would say little
+    assert duration.effective_sizes[0] > 12  # or the test would say little
 
 
 @pytest.fixture
 def double_well(worker, script):
-    ensemble = script("dynamics_ensemble")
+    ensemble = script("path_ensemble")
     case = dataclasses.replace(ensemble.double_well(barrier=1.0), frame_steps=25, max_frames=200)
     pool = worker(case.engine)
-    effort = ensemble.Effort(walkers=1, frames=1500)
-    direct = ensemble.plain_dynamics(pool, case, effort, np.random.SeedSequence(3))
+    direct = ensemble.plain_dynamics(pool, case, 1, 1500, np.random.SeedSequence(3))
     return case, ensemble.committor_of(case, direct), max(direct.paths[0], key=lambda path: len(path[0]))
 
 
