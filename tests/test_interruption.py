@@ -7,9 +7,8 @@ import time
 
 import pytest
 import typer
-from rich.console import Console
 
-from spacetime_tps.cli.app import _errors_told
+from spacetime_tps.cli.messages import refused
 from spacetime_tps.interruption import Interruption, signals_interrupt
 from spacetime_tps.processes import ENDING_SIGNALS
 
@@ -33,7 +32,7 @@ def handlers():
 
 @pytest.mark.parametrize("name", STATUS)
 def test_exit_status(handlers, name, capsys):
-    with pytest.raises(typer.Exit) as caught, _errors_told(Console(), "go on with --resume"):
+    with pytest.raises(typer.Exit) as caught, refused("go on with --resume"):
         send(getattr(signal, name))
     assert caught.value.exit_code == STATUS[name]
     assert "go on with --resume" in capsys.readouterr().out

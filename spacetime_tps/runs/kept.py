@@ -58,13 +58,16 @@ class KeepingPool:
         Parameters
         ----------
         function : callable
-            Its annotation says what it returns: arrays, numbers, texts, or frozen dataclasses of these.
+            Its annotation says what it returns: arrays, numbers, texts, or frozen dataclasses of these. Results of a
+            function without one are not kept.
         tasks : sequence
         chunk : int
         lost : callable, optional
         """
         name = f"{self._calls:04d}_{getattr(function, '__name__', 'task')}"
         self._calls += 1
+        if "return" not in getattr(function, "__annotations__", {}):
+            return self._pool.map(function, tasks, chunk, lost)
         paths = [self._folder / f"{name}_{index:06d}" for index in range(len(tasks))]
         return self._results(function, tasks, paths, chunk, lost)
 

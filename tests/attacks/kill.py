@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = {
     },
     "denoiser": {"components": [1], "fits": 1, "check_points": 0},
     "geodesics": {
-        "end_snr": "10000 / nm**2",
+        "end_snr": "4000 / nm**2",
         "points": 32,
         "knots": 12,
         "graph_samples": 60,
@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "paths": {
         "count": 3,
         "count_region_avoiding": 0,
-        "length": "1.024 ps",
+        "length": "8.192 ps",
         "frame_interval": "0.016 ps",
         "baseline_snr": ["5500 / nm**2"],
     },
@@ -106,7 +106,7 @@ def jobs(folder: Path) -> dict[str, Job]:
         "run": Job("run", ("--config", str(settings))),
         "path-ensemble": Job("path-ensemble", moves),
         "committor": Job("committor", ("--shots", "8", "--max-frames", "6", "--source", "reactive")),
-        "free-energy": Job("free-energy", ("--windows", "4", "--frames", "20", "--paths", "4")),
+        "free-energy": Job("free-energy", ("--windows", "14", "--frames", "30", "--paths", "4")),
         "train": Job("train", ("--config", str(potential))),
         "calibrate": Job("calibrate", ("--points", "3", "--windows", "4", "--frames", "20")),
     }
