@@ -27,18 +27,10 @@ NOTES: Mapping[str, str] = {
 """What each format holds and does not."""
 
 
-def periodic_box(molecule: MolecularSystem) -> FloatArray | None:
-    """Box vectors (3, 3) of a periodic system, nm; None in vacuum, whatever box the System may carry."""
-    if not molecule.periodic:
-        return None
-    vectors = openmm.XmlSerializer.deserialize(molecule.system_xml).getDefaultPeriodicBoxVectors()
-    return np.array([vector.value_in_unit(unit.nanometer) for vector in vectors])
-
-
 def boxed_topology(molecule: MolecularSystem) -> app.Topology:
     """The topology with the box that the forces see, or none: that of the structure files may be another."""
     topology = copy.deepcopy(molecule.openmm_topology)
-    box = periodic_box(molecule)
+    box = molecule.box
     topology.setPeriodicBoxVectors(None if box is None else [openmm.Vec3(*v) for v in box] * unit.nanometer)
     return topology
 
@@ -52,15 +44,8 @@ def write_gromacs(folder: Path, molecule: MolecularSystem, trajectory: StoredTra
         If it has no velocities.
     """
     velocities = trajectory.need_velocities("a TRR for GROMACS goes on from them")
-    box = periodic_box(molecule)
-    frames = len(trajectory.time)
-    write_trr(
-        folder / f"{trajectory.name}.trr",
-        trajectory.positions,
-        velocities,
-        trajectory.time,
-        None if box is None else np.broadcast_to(box, (frames, 3, 3)),
-    )
+    box = molecule.box
+    write_trr(folder / f"{trajectory.name}.trr", trajectory.positions, velocities, trajectory.time, box)
     gro = gro_text(molecule, trajectory.positions[0], velocities[0], float(trajectory.time[0]), box)
     (folder / f"{trajectory.name}.gro").write_text(gro)
 
@@ -94,7 +79,7 @@ def index_text(molecule: MolecularSystem, groups: Mapping[str, np.ndarray]) -> s
 
 def write_xtc(folder: Path, molecule: MolecularSystem, trajectory: StoredTrajectory) -> None:
     """``NAME.xtc``: for viewing."""
-    frames, box = len(trajectory.time), periodic_box(molecule)
+    frames, box = len(trajectory.time), molecule.box
     vectors = np.zeros((frames, 3, 3)) if box is None else np.broadcast_to(box, (frames, 3, 3))
     with XTCTrajectoryFile(str(folder / f"{trajectory.name}.xtc"), "w") as file:
         file.write(

@@ -97,7 +97,8 @@ def _store(run: Run, paths: Sequence[TransitionPath], folder: Path) -> None:
             with replacing(folder / f"failed_{index:04d}.npz") as partial:
                 np.savez(partial, positions=path.positions, velocities=path.velocities)
         if len(path.positions):
-            write_trr(folder / f"path_{index:04d}.trr", path.positions, path.velocities, path.time)
+            file = folder / f"path_{index:04d}.trr"
+            write_trr(file, path.positions, path.velocities, path.time, run.molecule.box)
     rows = [
         dict(zip(ENERGY_COLUMNS, (index, frame, *row), strict=True))
         for index, path in enumerate(paths)

@@ -8,6 +8,7 @@ import numpy as np
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, TransitionPath, anneal
+from spacetime_tps.dynamics.molecular_graph import MolecularGraph
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.pipeline.metrics import PathMetrics, path_metrics
 from spacetime_tps.progress import log, track
@@ -72,7 +73,21 @@ def measure_paths(run: Run, paths: Sequence[TransitionPath]) -> PathMetrics:
     target = run.settings.system.target
     variables = [run.molecule.variables[name] for name in target.collective_variables]
     unit = run.settings.system.collective_variables[variables[0].name].unit
-    return path_metrics(paths, run.molecule, variables, unit.parse(target.tolerance))
+    return path_metrics(paths, run.molecule, compared_atoms(run), variables, unit.parse(target.tolerance))
+
+
+def compared_atoms(run: Run) -> list[int]:
+    """Heavy atoms that paths are compared by: those of the model, or of the molecules whose dihedrals it sees.
+
+    Solvent is not among them, for its molecules have no places of their own.
+    """
+    topology, positioned = run.molecule.topology, run.coordinates.positioned
+    seen = list(positioned or ())
+    if positioned is None:
+        graph, dihedrals = MolecularGraph.of(topology), np.unique(np.array(run.coordinates.atoms))
+        seen = [atom for molecule in graph.molecules() if np.isin(molecule, dihedrals).any() for atom in molecule]
+    heavy = [atom for atom in sorted(seen) if topology.atom(int(atom)).element.symbol != "H"]
+    return heavy or seen
 
 
 def works(paths: Sequence[TransitionPath]) -> FloatArray:

@@ -22,7 +22,7 @@ class PathMetrics:
     Attributes
     ----------
     rmsd_angstrom : array, shape (paths,)
-        Heavy atoms of the last frame to the structure of B, after superposition.
+        Of the compared atoms of the last frame to the structure of B, after superposition.
     hit : array of bool, shape (paths,)
         Whether the last frame's collective variables are within the tolerance of B's structure.
     highest_energy : array, shape (paths,)
@@ -45,6 +45,7 @@ class PathMetrics:
 def path_metrics(
     paths: Sequence[TransitionPath],
     molecule: MolecularSystem,
+    atoms: Sequence[int],
     target_variables: Sequence[CollectiveVariable],
     tolerance: float,
 ) -> PathMetrics:
@@ -54,13 +55,14 @@ def path_metrics(
     ----------
     paths : sequence of TransitionPath
     molecule : MolecularSystem
+    atoms : sequence of int
+        Those whose RMSD is taken.
     target_variables : sequence of CollectiveVariable
         In which B must be reached.
     tolerance : float
         Largest difference in each of them.
     """
     target = molecule.trajectory(molecule.structures[molecule.states[1].structure][None])
-    heavy = molecule.topology.select("element != H")
     rmsd, hit, energy = [], [], []
     for path in paths:
         if not len(path.positions):
@@ -73,7 +75,7 @@ def path_metrics(
             abs(variable.difference(variable(last), float(variable(target)[0]))[0]) <= tolerance
             for variable in target_variables
         ]
-        rmsd.append(10 * float(mdtraj.rmsd(last, target, atom_indices=heavy)[0]))
+        rmsd.append(10 * float(mdtraj.rmsd(last, target, atom_indices=atoms)[0]))
         hit.append(path.failure is None and all(close))
         energy.append(float(path.highest_potential_energy.max()))
     return PathMetrics(np.array(rmsd), np.array(hit, dtype=bool), np.array(energy))

@@ -246,7 +246,8 @@ class Shooting:
         """Write a reactive trajectory, and make its frames shooting points; its file's name."""
         name = f"reactive_{len(self.durations):04d}.trr"
         path = self._run.made(REACTIVE) / name
-        write_trr(path, trajectory.positions, trajectory.velocities, trajectory.time)
+        box = self._run.molecule.box
+        write_trr(path, trajectory.positions, trajectory.velocities, trajectory.time, box)
         between = np.delete(np.arange(1, len(trajectory.time) - 1), trajectory.shooting_frame - 1)
         self._points.add(f"{REACTIVE}/{name}", between, trajectory.positions)
         self.durations.append(float(trajectory.time[-1]))

@@ -41,7 +41,7 @@ def write_trr(
         nm/ps.
     time : array, shape (frames,)
         ps.
-    box : array, shape (frames, 3, 3), optional
+    box : array, shape (3, 3) or (frames, 3, 3), optional
         Box vectors in nm; None for vacuum.
 
     Raises
@@ -56,11 +56,12 @@ def write_trr(
     xyz = _checked_positions(path, positions)
     frames = len(xyz)
     vel = None if velocities is None else _checked(path, "velocities", velocities, xyz.shape)
-    vacuum = np.zeros((frames, 3, 3))
+    vectors = np.zeros((3, 3)) if box is None else np.asarray(box)
+    vectors = np.broadcast_to(vectors, (frames, 3, 3)) if vectors.shape == (3, 3) else vectors
     columns = (
         _checked(path, "times", time, (frames,)),
         np.arange(frames, dtype=np.int32),
-        _checked(path, "box vectors", vacuum if box is None else box, (frames, 3, 3)),
+        _checked(path, "box vectors", vectors, (frames, 3, 3)),
         np.zeros(frames, dtype=np.float32),  # alchemical λ
     )
     with replacing(path) as partial, TRRTrajectoryFile(str(partial), "w") as file:

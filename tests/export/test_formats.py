@@ -11,7 +11,7 @@ import pytest
 
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
-from spacetime_tps.export.formats import NOTES, WRITERS, periodic_box, write_trajectories
+from spacetime_tps.export.formats import NOTES, WRITERS, write_trajectories
 from spacetime_tps.runs.stored import StoredTrajectory
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
@@ -65,7 +65,7 @@ def test_mdanalysis_and_mdtraj_read_the_same(tmp_path, vacuum, in_box, trajector
     for index, frame in enumerate(universe.trajectory):
         np.testing.assert_allclose(frame.positions, 10 * trajectory.positions[index], rtol=0, atol=tolerance)
         if boxed and to != "pdb":  # MDAnalysis does not read the head of a file with several models
-            lengths = np.linalg.norm(periodic_box(in_box), axis=1)
+            lengths = np.linalg.norm(in_box.box, axis=1)
             np.testing.assert_allclose(frame.dimensions[:3], 10 * lengths, rtol=1e-3)
         elif not boxed:
             assert frame.dimensions is None
@@ -78,7 +78,7 @@ def test_mdanalysis_and_mdtraj_read_the_same(tmp_path, vacuum, in_box, trajector
     read = mdtraj.load(tmp_path / f"reactive_0003.{ending}", top=str(tmp_path / "topology.pdb"))
     np.testing.assert_allclose(read.xyz, trajectory.positions, rtol=0, atol=tolerance / 10)
     if boxed:
-        np.testing.assert_allclose(read.unitcell_vectors[0], periodic_box(in_box), atol=2e-3)
+        np.testing.assert_allclose(read.unitcell_vectors[0], in_box.box, atol=2e-3)
     else:
         assert read.unitcell_lengths is None or not read.unitcell_lengths.any()
 
@@ -101,8 +101,8 @@ def test_gromacs_structure_and_index(tmp_path, vacuum, trajectory):
 def test_gro_has_the_box(tmp_path, in_box, trajectory):
     write_trajectories(tmp_path, in_box, [trajectory], "gromacs")
     read = mdtraj.load(tmp_path / "reactive_0003.gro")
-    np.testing.assert_allclose(read.unitcell_vectors[0], periodic_box(in_box), atol=1e-4)
-    assert periodic_box(in_box)[1, 0] == 0.5
+    np.testing.assert_allclose(read.unitcell_vectors[0], in_box.box, atol=1e-4)
+    assert in_box.box[1, 0] == 0.5
 
 
 def test_energies_from_xtc_are_off_and_from_trr_are_not(tmp_path, vacuum, trajectory):

@@ -6,6 +6,7 @@ import pytest
 
 from spacetime_tps.dynamics.annealing import TransitionPath
 from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.pipeline.annealing import compared_atoms
 from spacetime_tps.pipeline.metrics import path_metrics
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
@@ -14,6 +15,9 @@ from spacetime_tps.settings.shipped import find_system
 @pytest.fixture(scope="module")
 def molecule():
     return MolecularSystem.from_settings(load_settings(find_system("alanine_dipeptide")).system)
+
+
+HEAVY = mdtraj.load(str(find_system("alanine_dipeptide").parent / "c5.pdb")).topology.select("element != H").tolist()
 
 
 def path(*frames: np.ndarray, energies=None, failure: str | None = None) -> TransitionPath:
@@ -36,7 +40,7 @@ def path(*frames: np.ndarray, energies=None, failure: str | None = None) -> Tran
 
 
 def metrics(paths, molecule, tolerance=0.75):
-    return path_metrics(paths, molecule, list(molecule.variables.values()), tolerance)
+    return path_metrics(paths, molecule, HEAVY, list(molecule.variables.values()), tolerance)
 
 
 def moved(positions: np.ndarray) -> np.ndarray:
@@ -77,7 +81,7 @@ def test_the_tolerance_is_in_every_variable(molecule):
     assert metrics([path(a)], molecule, max(distance) + 1e-3).hit.tolist() == [True]
     assert metrics([path(a)], molecule, max(distance) - 1e-3).hit.tolist() == [False]
     nearer = min(values, key=lambda name: distance[list(values).index(name)])
-    alone = path_metrics([path(a)], molecule, [molecule.variables[nearer]], between[0] + 1e-3)
+    alone = path_metrics([path(a)], molecule, HEAVY, [molecule.variables[nearer]], between[0] + 1e-3)
     assert alone.hit.tolist() == [True]
 
 
@@ -119,3 +123,13 @@ def test_nothing_that_hits_has_no_energy(molecule):
         assert summary["target_hit_percentage"] == 0.0
         assert summary["ets_kj_per_mol"] == nothing
     assert metrics([], molecule).summary()["rmsd_angstrom"] == nothing
+
+
+@pytest.mark.parametrize("kind", ["cartesian", "torsions"])
+def test_the_compared_atoms_are_the_models(begin_run, tmp_path, kind):
+    """Of positions those that the model sees; of dihedrals the heavy atoms of their molecule."""
+    sections = {"cartesian": {"coordinates": {"atoms": "name C or name CA or name H"}}}
+    sections["torsions"] = {"coordinates": {"kind": "torsions"}, "geodesics": {"region": None}}
+    run = begin_run(tmp_path, **sections[kind])
+    expected = HEAVY if kind == "torsions" else run.molecule.topology.select("name C or name CA")
+    assert compared_atoms(run) == list(expected)
