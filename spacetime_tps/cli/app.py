@@ -84,6 +84,9 @@ def run(
         typer.Option(help="Number of annealed paths. By default paths.count of the settings.", callback=at_least(1)),
     ] = None,
     config: Config = None,
+    samples_of: Annotated[
+        Path | None, typer.Option(help="Folder of a run whose samples are taken, with their weights and temperature.")
+    ] = None,
     workers: Workers = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -110,6 +113,7 @@ def run(
             seed=seed,
             paths=paths,
             config=config,
+            samples_of=samples_of,
             workers=workers,
             resume=resume,
             overwrite=overwrite,

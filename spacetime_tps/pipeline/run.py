@@ -22,6 +22,7 @@ from spacetime_tps.pipeline.potential import load_pretrained
 from spacetime_tps.pipeline.reactive import make_reactive
 from spacetime_tps.pipeline.results import make_results, write_summary
 from spacetime_tps.pipeline.samples import make_samples, user_training_set
+from spacetime_tps.pipeline.samples_of import read_samples_of, with_samples_of
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs import layout
@@ -33,7 +34,13 @@ from spacetime_tps.runs.requests import check_options
 from spacetime_tps.runs.trajectories import write_topology_pdb
 from spacetime_tps.settings.estimate import check_estimate, estimate_run, estimate_surface_run
 from spacetime_tps.settings.files import load_settings
-from spacetime_tps.settings.run import FilesSettings, ReplicaExchangeSettings, RunSettings
+from spacetime_tps.settings.run import (
+    FilesSettings,
+    MolecularDynamicsSettings,
+    OtherRunSettings,
+    ReplicaExchangeSettings,
+    RunSettings,
+)
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings
 from spacetime_tps.surfaces.job import run_surface
@@ -58,6 +65,7 @@ def run(
     seed: int | None = None,
     paths: int | None = None,
     config: str | Path | None = None,
+    samples_of: str | Path | None = None,
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -78,6 +86,8 @@ def run(
         Number of annealed paths, in place of ``paths.count``.
     config : str or Path, optional
         YAML file with settings on top of the system's.
+    samples_of : str or Path, optional
+        Folder of another run of the molecule, whose samples are taken with their weights and temperature.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
     resume : bool
@@ -108,6 +118,8 @@ def run(
     if isinstance(settings, SurfaceRunSettings) and resume:
         raise OutputError("a run on a model surface is one stage and cannot go on; take --overwrite to replace it")
     check_output(output, resume, overwrite)
+    if samples_of is not None:
+        settings = with_samples_of(settings, Path(samples_of))
     if isinstance(settings, SurfaceRunSettings):
         check_estimate(estimate_surface_run(settings))
         surface = Surface.from_settings(settings.surface)
@@ -118,6 +130,7 @@ def run(
     check_settings(settings, molecule, coordinates)
     with prepared(output, settings, seed, resume, overwrite) as seed:
         begun = Run(output, settings, seed, trust_scripts)
+        begun.molecule, begun.coordinates = molecule, coordinates
         if not begun.is_finished(BEGINNING):
             started = time.perf_counter()
             positions = next(iter(molecule.structures.values()))
@@ -174,7 +187,7 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
         if isinstance(samples, ReplicaExchangeSettings):
             intervals["samples.exchange_interval"] = samples.exchange_interval
             whole_steps(samples.frame_interval, samples.exchange_interval, "samples.frame_interval")
-        elif not isinstance(samples, FilesSettings):
+        elif isinstance(samples, MolecularDynamicsSettings):
             intervals["samples.frame_interval"] = samples.frame_interval
         for name, value in intervals.items():
             whole_steps(value, step, name)
@@ -182,6 +195,8 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
         raise ConfigError(str(error)) from error
     if isinstance(samples, FilesSettings):
         user_training_set(samples, molecule)
+    elif isinstance(samples, OtherRunSettings):
+        read_samples_of(samples, molecule)
     pretrained = getattr(settings.denoiser, "pretrained", None)
     if pretrained is not None:
         load_pretrained(pretrained, molecule, coordinates)

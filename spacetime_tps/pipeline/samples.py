@@ -15,6 +15,7 @@ from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.dynamics.checkpoint import SamplingCheckpoint
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.pipeline.samples_of import check_no_training_set, read_samples_of
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
@@ -22,7 +23,12 @@ from spacetime_tps.runs.layout import SAMPLES, UNFINISHED
 from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.runs.user_trajectories import load_frame_weights, load_user_trajectory
-from spacetime_tps.settings.run import FilesSettings, MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.run import (
+    FilesSettings,
+    MolecularDynamicsSettings,
+    OtherRunSettings,
+    ReplicaExchangeSettings,
+)
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.statistics.blocks import held_out_blocks
 from spacetime_tps.statistics.mbar import ladder_weights
@@ -36,6 +42,9 @@ def make_samples(run: Run) -> StageReport:
     seed = run.seed("samples")
     if isinstance(settings, FilesSettings):
         training, evaluations = user_training_set(settings, molecule), 0
+    elif isinstance(settings, OtherRunSettings):
+        training, evaluations = read_samples_of(settings, molecule)
+        log.info("samples of %s, which took %s energy evaluations", settings.folder, f"{evaluations:,}")
     elif isinstance(settings, MolecularDynamicsSettings):
         ensembles, evaluations = run_molecular_dynamics(molecule, settings, run.pool, seed, _checkpoint(run))
         _write(ensembles, folder, molecule, "trajectory")
@@ -85,7 +94,10 @@ def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> Tra
     ------
     TrajectoryError
         If a file cannot be read or holds other atoms, a frame is not finite or broken, or weights do not fit.
+    ConfigError
+        If a file is the training set of a run.
     """
+    check_no_training_set(settings)
     trajectories = [load_user_trajectory(path, molecule) for path in settings.trajectories]
     if settings.weights is None:
         weights = [np.ones(len(trajectory)) for trajectory in trajectories]

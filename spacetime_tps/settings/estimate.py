@@ -15,6 +15,7 @@ from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.settings.run import (
     FilesSettings,
     MolecularDynamicsSettings,
+    OtherRunSettings,
     ReplicaExchangeSettings,
     RunSettings,
     TorsionSettings,
@@ -160,7 +161,7 @@ def check_estimate(estimate: RunEstimate) -> None:
 def _samples(settings: RunSettings, atoms: int) -> tuple[RunPart, float]:
     """Sampling, and the number of frames that the model learns from (0 where only files know)."""
     samples = settings.samples
-    if isinstance(samples, FilesSettings):
+    if isinstance(samples, FilesSettings | OtherRunSettings):
         return RunPart("samples", "take a larger samples.stride"), 0.0
     if isinstance(samples, ReplicaExchangeSettings):
         count, learned = len(samples.temperatures), 1 if samples.weights == "replica" else len(samples.temperatures)

@@ -272,4 +272,6 @@ def _with_absolute_paths(content: dict[str, Any], file: Path) -> dict[str, Any]:
         for key in ("trajectories", "weights"):
             if isinstance(samples.get(key), list):
                 samples[key] = [absolute(path) for path in samples[key]]
+        if "folder" in samples:
+            samples["folder"] = absolute(samples["folder"])
     return content

@@ -284,8 +284,17 @@ class FilesSettings(Settings):
         return self
 
 
+class OtherRunSettings(Settings):
+    """The samples of another run of the same molecule, with their weights: what ``--samples-of`` asks for."""
+
+    method: Literal["run"] = Field(description="method of sampling")
+    folder: Path = Field(description="folder of the other run, relative to the YAML file")
+    model_temperature: Kelvin = Field(description="temperature of the ensemble that its samples represent, in K")
+
+
 SamplesSettings = Annotated[
-    ReplicaExchangeSettings | MolecularDynamicsSettings | FilesSettings, Field(discriminator="method")
+    ReplicaExchangeSettings | MolecularDynamicsSettings | FilesSettings | OtherRunSettings,
+    Field(discriminator="method"),
 ]
 
 

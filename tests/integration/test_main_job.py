@@ -634,3 +634,33 @@ class TestOtherSamples:
         assert result.exit_code == 1
         assert message in result.output
         assert not (tmp_path / "run").exists()
+
+    def test_samples_of_another_run(self, finished, tmp_path):
+        """They are the other run's, with weights and temperature; another seed makes all else anew."""
+        config, output = write_yaml(tmp_path / "tiny.yaml", TINY), tmp_path / "run"
+        result = command(output, config, "--samples-of", str(finished), "--seed", "3", "--workers", "1")
+        assert result.exit_code in (0, 3), result.output
+        one, other = (np.load(run / "samples" / "training.npz") for run in (finished, output))
+        np.testing.assert_array_equal(one["weights"], other["weights"])
+        frames = [mdtraj.load(str(run / "samples" / "training.h5")).xyz for run in (finished, output)]
+        np.testing.assert_array_equal(*frames)
+        theirs, ours = (strict_json(run / "summary.json") for run in (finished, output))
+        assert ours["energy_evaluations"]["sampling"] == theirs["energy_evaluations"]["sampling"] > 0
+        assert ours["samples"]["model_temperature"] == theirs["samples"]["model_temperature"] == 1000
+        assert yaml.safe_load((output / "config.yaml").read_text())["samples"]["folder"] == str(finished)
+
+    def test_samples_of_no_run_or_of_another_force_field(self, finished, tmp_path):
+        config = write_yaml(tmp_path / "tiny.yaml", TINY)
+        result = command(tmp_path / "run", config, "--samples-of", str(tmp_path / "nowhere"))
+        assert result.exit_code == 1 and "holds no run" in result.output
+        other = write_yaml(tmp_path / "other.yaml", TINY | {"system": {"constraints": "HBonds"}})
+        result = command(tmp_path / "run", other, "--samples-of", str(finished))
+        assert result.exit_code == 1 and "in another force field" in result.output
+        assert not (tmp_path / "run").exists()
+
+    def test_the_training_set_of_a_run_is_no_users_trajectory(self, finished, tmp_path):
+        own = str(finished / "samples" / "training.h5")
+        result = command(tmp_path / "run", self.files_config(tmp_path, trajectories=[own], weights=None))
+        assert result.exit_code == 1
+        assert f"--samples-of {finished}" in " ".join(result.output.split())
+        assert not (tmp_path / "run").exists()
