@@ -141,6 +141,12 @@ class MolecularSystem:
             return None
         return np.array([vector.value_in_unit(unit.nanometer) for vector in system.getDefaultPeriodicBoxVectors()])
 
+    @property
+    def virtual_sites(self) -> frozenset[int]:
+        """Atoms without a mass whose places follow from those of others."""
+        system = openmm.XmlSerializer.deserialize(self.system_xml)
+        return frozenset(atom for atom in range(system.getNumParticles()) if system.isVirtualSite(atom))
+
     def trajectory(self, positions: FloatArray, time: FloatArray | None = None) -> mdtraj.Trajectory:
         """Frames (n, atoms, 3) in nm as an mdtraj trajectory."""
         return mdtraj.Trajectory(np.asarray(positions), self.topology, time=time)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from spacetime_tps.coordinates import CartesianCoordinates, Coordinates, TorsionCoordinates
 from spacetime_tps.coordinates.states import select
 from spacetime_tps.dynamics.system import MolecularSystem
+from spacetime_tps.errors import MoleculeError
 from spacetime_tps.settings.run import RunSettings, TorsionSettings
 
 
@@ -28,10 +31,25 @@ class StageReport:
 
 
 def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> Coordinates:
-    """Latent coordinates of a run."""
+    """Latent coordinates of a run.
+
+    Raises
+    ------
+    MoleculeError
+        If a selection is empty, or an atom of the coordinates is a virtual site: the restraint has nothing to hold there.
+    """
     wanted = settings.coordinates
+    coordinates: Coordinates
     if isinstance(wanted, TorsionSettings):
-        return TorsionCoordinates.from_topology(molecule.topology, wanted.dihedrals, molecule.variables)
-    atoms = select(molecule.topology, wanted.atoms, "coordinates.atoms")
-    template = wanted.template or molecule.states[0].structure
-    return CartesianCoordinates.from_structure(atoms.tolist(), molecule.structures[template])
+        coordinates = TorsionCoordinates.from_topology(molecule.topology, wanted.dihedrals, molecule.variables)
+    else:
+        atoms = select(molecule.topology, wanted.atoms, "coordinates.atoms")
+        template = wanted.template or molecule.states[0].structure
+        coordinates = CartesianCoordinates.from_structure(atoms.tolist(), molecule.structures[template])
+    sites = molecule.virtual_sites.intersection(np.unique(np.array(coordinates.atoms)).tolist())
+    if sites:
+        raise MoleculeError(
+            f"coordinates: {molecule.topology.atom(min(sites))} is a virtual site, which no restraint can hold; leave "
+            "virtual sites out of the selection"
+        )
+    return coordinates
