@@ -36,7 +36,7 @@ def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> Coordi
     Raises
     ------
     MoleculeError
-        If a selection is empty, or an atom of the coordinates is a virtual site: the restraint has nothing to hold there.
+        If a selection is empty, or an atom of the coordinates is a virtual site, where a restraint has nothing to hold.
     """
     wanted = settings.coordinates
     coordinates: Coordinates

@@ -10,12 +10,15 @@ from spacetime_tps.runs.context import make_coordinates
 
 
 def test_virtual_sites_are_refused(run):
-    """The molecule's first carbon becomes a site between two of its neighbours."""
+    """One of the model's atoms becomes a site between two others."""
+    one, site, other, *_ = run.coordinates.atoms
     system = openmm.XmlSerializer.deserialize(run.molecule.system_xml)
-    system.setParticleMass(1, 0.0)
-    system.setVirtualSite(1, openmm.TwoParticleAverageSite(0, 4, 0.5, 0.5))
+    system.setParticleMass(site, 0.0)
+    system.setVirtualSite(site, openmm.TwoParticleAverageSite(one, other, 0.5, 0.5))
     molecule = dataclasses.replace(run.molecule, system_xml=openmm.XmlSerializer.serialize(system))
-    assert molecule.virtual_sites == {1} and run.molecule.virtual_sites == frozenset()
-    with pytest.raises(MoleculeError, match=r"ACE1-CH3 is a virtual site, which no restraint can hold"):
+    assert molecule.virtual_sites == {site} and run.molecule.virtual_sites == frozenset()
+    with pytest.raises(
+        MoleculeError, match=f"{run.molecule.topology.atom(site)} is a virtual site, which no restraint can hold"
+    ):
         make_coordinates(run.settings, molecule)
     assert make_coordinates(run.settings, run.molecule).atoms == run.coordinates.atoms
