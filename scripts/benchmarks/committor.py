@@ -19,7 +19,7 @@ from spacetime_tps.committor.job import measure_committor
 
 
 @dataclass(frozen=True)
-class CommittorResult:
+class CommittorFigures:
     """Figures of p_B by shots; ``histogram`` has ``BINS`` bins from 0 to 1."""
 
     seed: int
@@ -48,31 +48,31 @@ class Committor:
     shots: int = 50
     band: tuple[float, float] = (0.4, 0.6)
 
-    def measure(self, bench: Bench, seed: int) -> CommittorResult:
+    def measure(self, bench: Bench, seed: int) -> CommittorFigures:
         """From the run of a seed, whose ``committor`` folder is replaced."""
         run = bench.main_job(seed)
         found = measure_committor(
             run, max_frames=self.frames, shots=self.shots, band=self.band, seed=seed, overwrite=True
         )
-        measured = [row["p_b"] for row in found["frames"] if row["p_b"] is not None]
-        test = found["histogram"]
-        return CommittorResult(
-            seed,
-            found["evaluations"],
-            len(found["frames"]),
-            self.shots,
-            found["outcomes"]["none"] + found["outcomes"]["failed"],
-            float(np.mean([row["predicted"] for row in found["frames"]])),
-            test["mean"],
-            test["mean_error"],
-            float(np.sqrt(test["observed_variance"])),
-            test["standard_deviation"],
-            float(np.sqrt(0.25 / self.shots)),
-            len(found["transition_states"]),
-            np.histogram(measured, np.linspace(0, 1, BINS + 1))[0].tolist(),
+        measured = [row.p_b for row in found.frames if row.p_b is not None]
+        test = found.histogram
+        return CommittorFigures(
+            seed=seed,
+            evaluations=found.evaluations,
+            frames=len(found.frames),
+            shots=self.shots,
+            undecided=found.outcomes["none"] + found.outcomes["failed"],
+            predicted_mean=float(np.mean([row.predicted for row in found.frames])),
+            mean=test.mean,
+            mean_error=test.mean_error,
+            observed_deviation=float(np.sqrt(test.observed_variance)),
+            deviation=test.standard_deviation,
+            counting_noise=float(np.sqrt(0.25 / self.shots)),
+            transition_states=len(found.transition_states),
+            histogram=np.histogram(measured, np.linspace(0, 1, BINS + 1))[0].tolist(),
         )
 
-    def tables(self, results: Sequence[CommittorResult]) -> list[str]:
+    def tables(self, results: Sequence[CommittorFigures]) -> list[str]:
         """A line for each run, and the histograms."""
         columns = ("seed", "frames × shots", "predicted mean", "measured mean", "spread", "counting alone")
         rows = [

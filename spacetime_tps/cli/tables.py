@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from spacetime_tps.committor.results import CommittorResult
 
 
 def print_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
@@ -85,37 +88,36 @@ def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
     console.print(table)
 
 
-def print_committor(console: Console, results: dict[str, Any]) -> None:
+def print_committor(console: Console, result: CommittorResult) -> None:
     """p_B of every frame, and how the frames are spread."""
     columns = (
         "frame",
         "of",
         "p_B by the model",
         "by shots",
-        f"{100 * results['asked']['confidence']:g} % interval",
+        f"{100 * result.request.confidence:g} % interval",
         "A / B / undecided",
     )
     table = Table(*columns, title="committor")
-    for row in results["frames"]:
-        predicted, p_b = ("–" if row[key] is None else f"{row[key]:.2f}" for key in ("predicted", "p_b"))
-        ends = f"{row['reached_a']} / {row['reached_b']} / {row['undecided'] + row['failed']}"
+    for row in result.frames:
+        predicted, p_b = ("–" if value is None else f"{value:.2f}" for value in (row.predicted, row.p_b))
+        ends = f"{row.reached_a} / {row.reached_b} / {row.undecided + row.failed}"
         table.add_row(
-            str(row["frame"]),
-            f"{row['source']}, {row['index']}",
+            str(row.frame),
+            f"{row.source}, {row.index}",
             predicted,
             p_b,
-            f"{row['low']:.2f} – {row['high']:.2f}",
-            ends if row["state"] is None else f"in {row['state']}",
+            f"{row.low:.2f} – {row.high:.2f}",
+            ends if row.state is None else f"in {row.state}",
         )
     console.print(table)
-    test = results["histogram"]
+    test = result.histogram
     if test is not None:
         console.print(
-            f"mean p_B {test['mean']:.3f} ± {test['mean_error']:.3f} over {test['frames']} frames, spread "
-            f"{test['standard_deviation']:.3f} without the noise of counting"
+            f"mean p_B {test.mean:.3f} ± {test.mean_error:.3f} over {test.frames} frames, spread "
+            f"{test.standard_deviation:.3f} without the noise of counting"
         )
-    found = len(results["transition_states"])
-    console.print(f"{found} transition states; {results['evaluations']:,} energy evaluations")
+    console.print(f"{len(result.transition_states)} transition states; {result.evaluations:,} energy evaluations")
 
 
 def print_path_ensemble(console: Console, results: dict[str, Any]) -> None:

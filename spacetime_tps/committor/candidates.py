@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from spacetime_tps.committor.model import read_committor_model
+from spacetime_tps.committor.results import CommittorRequest
 from spacetime_tps.coordinates.states import FloatArray, state_indices
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run
@@ -43,7 +42,7 @@ class ChosenFrames:
         return ChosenFrames(self.positions[chosen], self.source[chosen], self.index[chosen])
 
 
-def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) -> ChosenFrames:
+def choose_frames(run: Run, request: CommittorRequest, rng: np.random.Generator) -> ChosenFrames:
     """The frames that are asked for; drawn at random if there are more than asked.
 
     Raises
@@ -53,11 +52,11 @@ def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) 
     TrajectoryError
         If no frame is left, or a file is not a trajectory of this molecule.
     """
-    what, molecule = asked["source"], run.molecule
+    what, molecule = request.source, run.molecule
     if what in OWN:
         found = _reactive_frames(run)
         if what == "model":
-            low, high = asked["band"]
+            low, high = request.band
             p = read_committor_model(run)(found.positions)
             inside = (p >= low) & (p <= high)
             if not inside.any():
@@ -77,7 +76,7 @@ def choose_frames(run: Run, asked: Mapping[str, Any], rng: np.random.Generator) 
                 f"{path}: every frame is in {molecule.states[0].name} or in {molecule.states[1].name}: there is "
                 "nothing to shoot from; give frames between the states"
             )
-    count = asked["max_frames"]
+    count = request.max_frames
     if count is not None and count < len(found.index):
         found = found[np.sort(rng.choice(len(found.index), count, replace=False))]
     return found

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spacetime_tps.committor.candidates import OWN, ChosenFrames, choose_frames, predicted_committors
+from spacetime_tps.committor.core import committor_result, decided_shots, frame_committors
 from spacetime_tps.committor.figure import committor_figure
+from spacetime_tps.committor.results import CommittorRequest, CommittorResult, ShotRow
 from spacetime_tps.committor.shots import commit, lost_commitment
-from spacetime_tps.committor.statistics import HistogramTest, histogram_test
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import Shot
@@ -29,15 +30,12 @@ from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.requests import begun_folder, check_band, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
-from spacetime_tps.statistics.intervals import wilson_interval
 from spacetime_tps.writing import remove, write_json, write_table
 
 JOURNAL = "shots.jsonl"
 FRAMES = "frames.json"
 MAX_FRAMES = 40
 """Frames that are taken of the run's own trajectories if not told."""
-
-_SHOT_COLUMNS = ("frame", "shot", "outcome", "time_ps", "evaluations", "failure")
 
 
 def measure_committor(
@@ -52,7 +50,7 @@ def measure_committor(
     resume: bool = False,
     overwrite: bool = False,
     trust_scripts: bool = False,
-) -> dict[str, Any]:
+) -> CommittorResult:
     """Committor p_B of frames by unbiased shots, and those within a band as a trajectory, in ``committor/`` of a run.
 
     There are ``committor.json`` and ``committor.csv`` with a row for each frame, ``shots.csv`` with every shot,
@@ -85,7 +83,7 @@ def measure_committor(
 
     Returns
     -------
-    dict
+    CommittorResult
         What ``committor.json`` holds.
 
     Raises
@@ -99,33 +97,36 @@ def measure_committor(
     started = time.perf_counter()
     own = str(source) in OWN
     opened = Run.open(run, *(["reactive"] if own else []), seed=seed, trust_scripts=trust_scripts)
-    request: dict[str, Any] = {
-        "source": str(source) if own else str(Path(source).resolve()),
-        "shots": shots,
-        "max_frames": MAX_FRAMES if own and max_frames is None else max_frames,
-        "band": list(opened.settings.committor.band if band is None else band),
-        "confidence": opened.settings.committor.confidence,
-        "seed": opened.base_seed,
-    }
-    with working_on(opened, "committor", request, resume, overwrite) as folder:
+    low, high = opened.settings.committor.band if band is None else band
+    request = CommittorRequest(
+        source=str(source) if own else str(Path(source).resolve()),
+        shots=shots,
+        max_frames=MAX_FRAMES if own and max_frames is None else max_frames,
+        band=(float(low), float(high)),
+        confidence=opened.settings.committor.confidence,
+        seed=opened.base_seed,
+    )
+    with working_on(opened, "committor", request.to_json(), resume, overwrite) as folder:
         chosen = _load_frames(opened) if resume else _begin(opened, request)
-        states = state_indices(opened.molecule.states, chosen.positions)
-        tasks = _tasks(opened, chosen, states, shots)
-        with WorkerPool(Engine.for_system(opened.molecule, ()), workers) as pool:
-            done = _shoot(folder / JOURNAL, pool, tasks)
-        rows = _frame_rows(opened, chosen, states, done)
-        test = _test(rows, opened.seed("committor histogram"))
-        results = _results(opened.molecule, request, rows, done, test)
-        _tell(opened.molecule, results, done)
-        _write(folder, opened.molecule, chosen, results, done, test)
-        opened.finish("committor", started, {"shooting": results["evaluations"]}, after=[BEGINNING])
-    return results
+        molecule = opened.molecule
+        states = state_indices(molecule.states, chosen.positions)
+        with WorkerPool(Engine.for_system(molecule, ()), workers) as pool:
+            rows = _shoot(folder / JOURNAL, pool, _tasks(opened, chosen, states, shots))
+        predicted = predicted_committors(opened, chosen.positions)
+        a, b = (state.name for state in molecule.states)
+        frames = frame_committors(chosen, states, predicted, rows, (a, b), request.confidence)
+        seed_of_test = opened.seed("committor histogram")
+        result = committor_result(molecule.name, molecule.temperature, request, frames, rows, seed_of_test)
+        _tell((a, b), result, rows)
+        _write(folder, molecule, chosen, result, rows)
+        opened.finish("committor", started, {"shooting": result.evaluations}, after=[BEGINNING])
+    return result
 
 
-def _begin(run: Run, request: dict[str, Any]) -> ChosenFrames:
+def _begin(run: Run, request: CommittorRequest) -> ChosenFrames:
     """A folder with the chosen frames and nothing else, in place of an earlier one."""
     chosen = choose_frames(run, request, np.random.default_rng(run.seed("committor frames")))
-    with begun_folder(run.path(COMMITTOR), request) as partial:
+    with begun_folder(run.path(COMMITTOR), request.to_json()) as partial:
         write_trr(partial / "frames.trr", chosen.positions, None, np.arange(len(chosen.index), dtype=float))
         rows = [{"source": str(s), "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)]
         write_json(partial / FRAMES, {"frames": rows, "file": asdict(FileDigest.of(partial / "frames.trr"))})
@@ -153,7 +154,7 @@ def _load_frames(run: Run) -> ChosenFrames:
     return ChosenFrames(positions, source, index)
 
 
-def _tasks(run: Run, chosen: ChosenFrames, states: np.ndarray, shots: int) -> dict[tuple[int, int], Shot]:
+def _tasks(run: Run, chosen: ChosenFrames, states: NDArray[np.intp], shots: int) -> dict[tuple[int, int], Shot]:
     """Shots by frame and number; each has a seed of its own. There are none of frames in a state."""
     molecule, settings = run.molecule, run.settings.shooting
     frame_steps = whole_steps(settings.frame_interval, molecule.time_step, "shooting.frame_interval")
@@ -171,147 +172,58 @@ def _tasks(run: Run, chosen: ChosenFrames, states: np.ndarray, shots: int) -> di
     }
 
 
-def _shoot(path: Path, pool: Pool, tasks: Mapping[tuple[int, int], Shot]) -> list[dict[str, str]]:
+def _shoot(path: Path, pool: Pool, tasks: Mapping[tuple[int, int], Shot]) -> list[ShotRow]:
     """Rows of every shot; those that are not in the journal yet are run, and written there as they come."""
     journal = Journal.read(path)
-    done = {(int(row["frame"]), int(row["shot"])): row for row in journal.records}
+    done = {(row.frame, row.shot): row for row in journal.rows(ShotRow.from_json)}
     left = {key: task for key, task in tasks.items() if key not in done}
     if done:
         log.info("%d of %d shots are there already", len(done), len(tasks))
     with journal.appending() as appender:
         shot = pool.map(commit, list(left.values()), lost=lost_commitment)
-        for (frame, number), result in zip(left, track(shot, "committor", len(left)), strict=True):
-            row = {
-                "frame": str(frame),
-                "shot": str(number),
-                "outcome": result.outcome,
-                "time_ps": f"{result.time:.4f}",
-                "evaluations": str(result.evaluations),
-                "failure": " ".join((result.failure or "").split()),
-            }
-            appender.add(row)
+        for (frame, number), end in zip(left, track(shot, "committor", len(left)), strict=True):
+            failure = " ".join((end.failure or "").split())
+            row = ShotRow(frame, number, end.outcome, round(end.time, 4), end.evaluations, failure)
+            appender.add(row.to_json())
             done[frame, number] = row
     return [done[key] for key in tasks]
 
 
-def _frame_rows(
-    run: Run, chosen: ChosenFrames, states: np.ndarray, shots: Sequence[Mapping[str, str]]
-) -> list[dict[str, Any]]:
-    predicted = predicted_committors(run, chosen.positions)
-    by_frame: dict[int, list[Mapping[str, str]]] = {frame: [] for frame in range(len(states))}
-    for shot in shots:
-        by_frame[int(shot["frame"])].append(shot)
-    return [
-        {"frame": frame, "source": str(chosen.source[frame]), "index": int(chosen.index[frame])}
-        | {"predicted": float(predicted[frame]) if np.isfinite(predicted[frame]) else None}
-        | _of_frame(run.molecule, int(states[frame]), of_frame, run.settings.committor.confidence)
-        for frame, of_frame in by_frame.items()
-    ]
-
-
-def _of_frame(
-    molecule: MolecularSystem, state: int, shots: Sequence[Mapping[str, str]], confidence: float
-) -> dict[str, Any]:
-    """Counts, p_B among decided shots, and its interval, for which any other shot may have gone either way."""
-    outcomes = [shot["outcome"] for shot in shots]
-    a, b = outcomes.count("A"), outcomes.count("B")
-    p_b = b / (a + b) if a + b else None
-    low = float(wilson_interval(b, len(shots), confidence)[0])
-    high = float(wilson_interval(len(shots) - a, len(shots), confidence)[1])
-    if state >= 0:
-        p_b = low = high = float(state)
-    times = [float(shot["time_ps"]) for shot in shots if shot["outcome"] in ("A", "B")]
-    return {
-        "state": molecule.states[state].name if state >= 0 else None,
-        "shots": len(shots),
-        "reached_a": a,
-        "reached_b": b,
-        "undecided": outcomes.count("none"),
-        "failed": outcomes.count("failed"),
-        "p_b": p_b,
-        "low": low,
-        "high": high,
-        "mean_time_ps": float(np.mean(times)) if times else None,
-    }
-
-
-def _decided(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Shots that reached B, and all that reached a state, of each frame that was shot from; shape (frames, 2)."""
-    counts = [(row["reached_b"], row["reached_a"] + row["reached_b"]) for row in rows if row["state"] is None]
-    return np.array(counts).reshape(-1, 2)
-
-
-def _test(rows: Sequence[Mapping[str, Any]], seed: np.random.SeedSequence) -> HistogramTest | None:
-    reached_b, shots = _decided(rows).T
-    enough = shots >= 2
-    if enough.sum() < 2:
-        return None
-    return histogram_test(reached_b[enough], shots[enough], np.random.default_rng(seed))
-
-
-def _results(
-    molecule: MolecularSystem,
-    asked: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    shots: Sequence[Mapping[str, str]],
-    test: HistogramTest | None,
-) -> dict[str, Any]:
-    low, high = asked["band"]
-    outcomes = [shot["outcome"] for shot in shots]
-    return {
-        "system": molecule.name,
-        "temperature": molecule.temperature,
-        "asked": dict(asked),
-        "interval": f"Wilson, {100 * asked['confidence']:g} %",
-        "evaluations": sum(int(shot["evaluations"]) for shot in shots),
-        "outcomes": {outcome: outcomes.count(outcome) for outcome in ("A", "B", "none", "failed")},
-        "in_a_state": sum(row["state"] is not None for row in rows),
-        "histogram": None if test is None else asdict(test) | {"standard_deviation": test.standard_deviation},
-        "transition_states": [r["frame"] for r in rows if r["p_b"] is not None and low <= r["p_b"] <= high],
-        "frames": list(rows),
-    }
-
-
-def _tell(molecule: MolecularSystem, results: Mapping[str, Any], shots: Sequence[Mapping[str, str]]) -> None:
-    a, b = (state.name for state in molecule.states)
-    inside, none, failed = results["in_a_state"], results["outcomes"]["none"], results["outcomes"]["failed"]
+def _tell(state_names: tuple[str, str], result: CommittorResult, shots: Sequence[ShotRow]) -> None:
+    inside, none, failed = result.in_a_state, result.outcomes["none"], result.outcomes["failed"]
     if inside:
-        log.warning("%d frames lie in a state: their p_B is 0 (%s) or 1 (%s) without shots", inside, a, b)
+        log.warning("%d frames lie in a state: their p_B is 0 (%s) or 1 (%s) without shots", inside, *state_names)
     if none:
         log.warning("%d of %d shots reached no state in time; take a longer shooting.time_limit", none, len(shots))
     if failed:
-        first = next(shot for shot in shots if shot["outcome"] == "failed")
-        where = (first["frame"], first["failure"])
+        first = next(shot for shot in shots if shot.outcome == "failed")
+        where = (first.frame, first.failure)
         log.error("%d of %d shots failed, the first from frame %s: %s", failed, len(shots), *where)
-    test = results["histogram"]
+    test = result.histogram
     if test is not None:
         log.info(
             "p_B of %d frames: mean %.3f ± %.3f, spread %.3f without the noise of counting; %d transition states",
-            *(test["frames"], test["mean"], test["mean_error"], test["standard_deviation"]),
-            len(results["transition_states"]),
+            *(test.frames, test.mean, test.mean_error, test.standard_deviation),
+            len(result.transition_states),
         )
 
 
 def _write(
-    folder: Path,
-    molecule: MolecularSystem,
-    chosen: ChosenFrames,
-    results: Mapping[str, Any],
-    shots: Sequence[Mapping[str, str]],
-    test: HistogramTest | None,
+    folder: Path, molecule: MolecularSystem, chosen: ChosenFrames, result: CommittorResult, shots: Sequence[ShotRow]
 ) -> None:
-    write_table(folder / "committor.csv", results["frames"])
-    write_table(folder / "shots.csv", shots, _SHOT_COLUMNS)
-    frames = np.array(results["transition_states"], dtype=int)
+    write_table(folder / "committor.csv", [row.to_json() for row in result.frames])
+    rows = [row.to_json() | {"time_ps": f"{row.time_ps:.4f}"} for row in shots]
+    write_table(folder / "shots.csv", rows, [field.name for field in fields(ShotRow)])
+    frames = np.array(result.transition_states, dtype=int)
     for name in ("transition_states.trr", "transition_states.h5"):
         remove(folder / name)
     if len(frames):
         positions, number = chosen.positions[frames], frames.astype(float)
         write_trr(folder / "transition_states.trr", positions, None, number)
         write_hdf5(folder / "transition_states.h5", molecule.trajectory(positions, number))
-    counts = _decided(results["frames"])
-    counts = counts[counts[:, 1] > 0]
-    if len(counts):
-        title = f"{molecule.name}: committor of {len(counts)} frames at {molecule.temperature:g} K"
-        committor_figure(folder / "committor.png", counts[:, 0], counts[:, 1], test, title)
-    write_json(folder / "committor.json", results)
+    reached_b, decided = decided_shots(result.frames)
+    told = decided > 0
+    if told.any():
+        title = f"{molecule.name}: committor of {told.sum()} frames at {molecule.temperature:g} K"
+        committor_figure(folder / "committor.png", reached_b[told], decided[told], result.histogram, title)
+    write_json(folder / "committor.json", result.to_json())

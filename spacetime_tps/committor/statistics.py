@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +40,10 @@ class HistogramTest:
     def standard_deviation(self) -> float:
         """Of the true p_B; zero where the corrected variance is negative."""
         return float(np.sqrt(max(self.variance, 0.0)))
+
+    def to_json(self) -> dict[str, object]:
+        """The test as JSON."""
+        return asdict(self) | {"standard_deviation": self.standard_deviation}
 
 
 def histogram_test(reached_b: ArrayLike, shots: ArrayLike, rng: np.random.Generator) -> HistogramTest:

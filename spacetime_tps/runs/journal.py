@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from spacetime_tps.errors import OutputError
 from spacetime_tps.writing import told, write_bytes
 
+Row = TypeVar("Row")
 _START = "0" * 64
 
 
@@ -66,6 +67,30 @@ class Journal:
             journal.records.append(record)
             journal._link = link
         return journal
+
+    def rows(self, from_json: Callable[[Mapping[str, Any]], Row]) -> list[Row]:
+        """The records as objects.
+
+        Parameters
+        ----------
+        from_json : callable
+            Makes an object of a record; it raises ValueError, KeyError or TypeError for a record of another kind.
+
+        Raises
+        ------
+        OutputError
+            If a record is of another kind; the message names its line.
+        """
+        rows = []
+        for number, record in enumerate(self.records):
+            try:
+                rows.append(from_json(record))
+            except (ValueError, KeyError, TypeError) as error:
+                raise OutputError(
+                    f"{self.path}: line {number + 1} is not what this version writes ({error!r}); take --overwrite to "
+                    "begin anew"
+                ) from error
+        return rows
 
     def keep(self, count: int) -> None:
         """Drop the records after the first ``count``, in the file too."""

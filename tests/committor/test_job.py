@@ -14,6 +14,7 @@ import yaml
 from spacetime_tps.committor import job as committor_job
 from spacetime_tps.committor.job import measure_committor
 from spacetime_tps.committor.model import CommittorModel, Descriptors
+from spacetime_tps.committor.results import CommittorRequest
 from spacetime_tps.committor.shots import Commitment
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.system import MolecularSystem
@@ -157,27 +158,27 @@ def test_files_and_figures(run, molecule, crossing, here):
     chosen = [0, 1, 4, 8, 9]
     results = measure_committor(run, source=user_file(run, molecule, crossing[chosen]), shots=12, band=(0.02, 0.98))
     folder = run / "committor"
-    assert json.loads((folder / "committor.json").read_text()) == results
+    assert json.loads((folder / "committor.json").read_text()) == results.to_json()
     table, shots = rows_of(folder / "committor.csv"), rows_of(folder / "shots.csv")
     assert len(table) == 5 and len(shots) == 3 * 12
-    for row, stored in zip(table, results["frames"], strict=True):
-        assert {key: "" if value is None else str(value) for key, value in stored.items()} == row
-    first, *between, last = results["frames"]
-    assert (first["state"], first["p_b"], first["low"], first["high"], first["shots"]) == ("C5/C7eq", 0, 0, 0, 0)
-    assert (last["state"], last["p_b"], last["low"], last["high"], last["shots"]) == ("C7ax", 1, 1, 1, 0)
+    for row, stored in zip(table, results.frames, strict=True):
+        assert {key: "" if value is None else str(value) for key, value in stored.to_json().items()} == row
+    first, *between, last = results.frames
+    assert (first.state, first.p_b, first.low, first.high, first.shots) == ("C5/C7eq", 0, 0, 0, 0)
+    assert (last.state, last.p_b, last.low, last.high, last.shots) == ("C7ax", 1, 1, 1, 0)
     for row in between:
-        mine = [shot for shot in shots if shot["frame"] == str(row["frame"])]
+        mine = [shot for shot in shots if shot["frame"] == str(row.frame)]
         counts = {end: [shot["outcome"] for shot in mine].count(end) for end in ("A", "B", "none")}
-        assert [row[key] for key in ("reached_a", "reached_b", "undecided")] == list(counts.values())
-        assert row["p_b"] == counts["B"] / (counts["A"] + counts["B"])
-        assert row["low"] <= row["p_b"] <= row["high"]
-    assert between[0]["p_b"] < 0.5 < between[2]["p_b"]  # far on either side
-    assert results["evaluations"] == sum(int(shot["evaluations"]) for shot in shots)
-    assert sum(results["outcomes"].values()) == 36
-    assert results["in_a_state"] == 2
-    assert results["histogram"]["mean"] == pytest.approx(np.mean([row["p_b"] for row in between]))
-    expected = [row["frame"] for row in between if 0.02 <= row["p_b"] <= 0.98]
-    assert results["transition_states"] == expected != []
+        assert [row.reached_a, row.reached_b, row.undecided] == list(counts.values())
+        assert row.p_b == counts["B"] / (counts["A"] + counts["B"])
+        assert row.low <= row.p_b <= row.high
+    assert between[0].p_b < 0.5 < between[2].p_b  # far on either side
+    assert results.evaluations == sum(int(shot["evaluations"]) for shot in shots)
+    assert sum(results.outcomes.values()) == 36
+    assert results.in_a_state == 2
+    assert results.histogram.mean == pytest.approx(np.mean([row.p_b for row in between]))
+    expected = [row.frame for row in between if 0.02 <= row.p_b <= 0.98]
+    assert results.transition_states == tuple(expected) != ()
     positions, velocities, number = read_trr(folder / "transition_states.trr")
     np.testing.assert_allclose(positions, crossing[chosen][expected], atol=1e-6)
     np.testing.assert_array_equal(number, expected)
@@ -188,21 +189,14 @@ def test_files_and_figures(run, molecule, crossing, here):
 
 def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
     results = measure_committor(run, shots=1, max_frames=3, band=(0.1, 0.9))
-    assert all(0.1 <= row["predicted"] <= 0.9 for row in results["frames"])
-    assert results["asked"] == {
-        "source": "model",
-        "shots": 1,
-        "max_frames": 3,
-        "band": [0.1, 0.9],
-        "confidence": 0.95,
-        "seed": 3,
-    }
+    assert all(0.1 <= row.predicted <= 0.9 for row in results.frames)
+    assert results.request == CommittorRequest("model", 1, 3, (0.1, 0.9), 0.95, 3)
     model = CommittorModel.from_json(json.loads((run / "reactive" / "committor.json").read_text()))
     inside = np.flatnonzero(abs(model(crossing[1:-1]) - 0.5) <= 0.4) + 1
-    drawn = [row["index"] for row in results["frames"]]
+    drawn = [row.index for row in results.frames]
     assert set(drawn) <= set(inside.tolist())
     assert len(drawn) == min(3, len(inside))
-    assert results["histogram"] is None  # one shot each says nothing of a spread
+    assert results.histogram is None  # one shot each says nothing of a spread
 
 
 def test_resuming_changes_nothing(run, molecule, crossing, here):
@@ -217,7 +211,7 @@ def test_resuming_changes_nothing(run, molecule, crossing, here):
     assert measure_committor(run, **asked, resume=True) == whole
     assert (run / "committor" / "shots.csv").read_text() == table
     other = measure_committor(run, **asked, seed=4, overwrite=True)
-    assert other["frames"] != whole["frames"]
+    assert other.frames != whole.frames
 
 
 def test_two_processes_do_what_one_does(run, request):
@@ -244,10 +238,10 @@ def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog)
     monkeypatch.setattr(committor_job, "commit", commit)
     with caplog.at_level("WARNING", "spacetime_tps"):
         results = measure_committor(run, source="reactive", shots=6, max_frames=2)
-    assert results["outcomes"] == {"A": 2, "B": 2, "none": 6, "failed": 2}
-    row = results["frames"][0]
-    assert (row["p_b"], row["undecided"], row["failed"]) == (0.5, 3, 1)
+    assert results.outcomes == {"A": 2, "B": 2, "none": 6, "failed": 2}
+    row = results.frames[0]
+    assert (row.p_b, row.undecided, row.failed) == (0.5, 3, 1)
     alone, all_others = wilson_interval([1, 5], [6, 6], 0.95)
-    assert (row["low"], row["high"]) == (alone[0], all_others[1])
+    assert (row.low, row.high) == (alone[0], all_others[1])
     assert "6 of 12 shots reached no state in time" in caplog.text
     assert "2 of 12 shots failed, the first from frame 0: it broke down" in caplog.text

@@ -8,6 +8,7 @@ import openmm
 import pytest
 
 from spacetime_tps.committor.candidates import choose_frames
+from spacetime_tps.committor.results import CommittorRequest
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.runs.user_trajectories import load_user_trajectory
 
@@ -45,9 +46,9 @@ def test_a_mirrored_frame_is_refused(kind, frames, run, tmp_path):
     message = rf"d\.{kind}: frame 2 is the mirror image of the structures at ALA2-CA"
     with pytest.raises(TrajectoryError, match=message):
         load_user_trajectory(path, run.molecule)
-    asked = {"source": str(path), "max_frames": None}
+    request = CommittorRequest(str(path), shots=1, max_frames=None, band=(0.4, 0.6), confidence=0.95, seed=0)
     with pytest.raises(TrajectoryError, match=message):
-        choose_frames(run, asked, np.random.default_rng(0))
+        choose_frames(run, request, np.random.default_rng(0))
 
 
 def test_equivalent_atoms_are_named_as_in_the_structures(frames, molecule, tmp_path):
