@@ -16,7 +16,8 @@ from typing import ClassVar
 from common import Bench, Result, number, table
 
 from spacetime_tps import sample_path_ensemble
-from spacetime_tps.path_ensemble.job import KINDS, SELECTIONS
+from spacetime_tps.path_ensemble.moves import KINDS
+from spacetime_tps.path_ensemble.results import SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,23 @@ class Decorrelation:
         """From the run of a seed, whose path ensemble is replaced."""
         output, rows = bench.main_job(seed), []
         for move, selection in itertools.product(KINDS, SELECTIONS):
-            moves, found = 0, {"decorrelated_paths": 0}
-            while found["decorrelated_paths"] < self.paths and moves < self.most_moves:
+            moves, decorrelated = 0, 0
+            while decorrelated < self.paths and moves < self.most_moves:
                 again = {"resume": moves > 0, "overwrite": moves == 0}
                 moves += self.moves
                 asked = {"move": move, "selection": selection, "chains": self.chains, "seed": seed}
                 found = sample_path_ensemble(output, moves=moves, **asked, **again)
+                decorrelated = found.decorrelated_paths
             rows.append(
                 Row(
                     move.replace("_", "-"),
                     selection,
-                    100 * found["acceptance"],
-                    found["decorrelated_paths"],
-                    found["evaluations"],
-                    found["evaluations_per_decorrelated_path"],
-                    found["evaluations"] / (found["moves"] * found["chains"]),
-                    found["wall_seconds"],
+                    100 * found.acceptance,
+                    decorrelated,
+                    found.evaluations,
+                    found.evaluations_per_decorrelated_path,
+                    found.evaluations / (found.moves * self.chains),
+                    found.wall_seconds,
                 )
             )
         evaluations = sum(row.evaluations for row in rows)

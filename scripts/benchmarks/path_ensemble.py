@@ -34,7 +34,7 @@ from spacetime_tps.dynamics.workers import (
     openmm_seed,
     seeded_context,
 )
-from spacetime_tps.path_ensemble.moves import Move, MoveKind, Path, lost_move, try_move
+from spacetime_tps.path_ensemble.moves import KINDS, Move, MoveKind, Path, lost_move, try_move
 from spacetime_tps.path_ensemble.statistics import crossing, reactive_segments
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
@@ -42,7 +42,6 @@ from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.statistics.comparison import compare_distributions
 from spacetime_tps.statistics.correlation import statistical_inefficiency
 
-KINDS: tuple[MoveKind, ...] = ("one_way", "two_way")
 TEMPERATURE = 300.0  # of the model potential, K
 HOT = (
     1500.0  # of alanine dipeptide, K; its chains stay in one channel for hundreds of moves, so that many begin in each

@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from spacetime_tps.committor.results import CommittorResult
+    from spacetime_tps.path_ensemble.results import PathEnsembleResult
 
 
 def print_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
@@ -120,17 +121,18 @@ def print_committor(console: Console, result: CommittorResult) -> None:
     console.print(f"{len(result.transition_states)} transition states; {result.evaluations:,} energy evaluations")
 
 
-def print_path_ensemble(console: Console, results: dict[str, Any]) -> None:
+def print_path_ensemble(console: Console, result: PathEnsembleResult) -> None:
     """What the chains have sampled, and how well."""
     table = Table("", "mean", "sd", "autocorrelation, moves", "effective size", title="transition paths")
-    for name, figures in results["observables"].items():
-        spread = (f"{figures[key]:.3f}" for key in ("mean", "sd"))
-        size = (f"{figures[key]:.1f}" for key in ("autocorrelation_moves", "effective_size"))
-        table.add_row(name.replace("_", " "), *spread, *size)
+    rows = [("duration ps", result.duration)]
+    rows += [(f"crossing {name.replace('_', ' ')}", figures) for name, figures in result.crossings.items()]
+    for name, figures in rows:
+        size = (f"{figures.autocorrelation_moves:.1f}", f"{figures.effective_size:.1f}")
+        table.add_row(name, f"{figures.mean:.3f}", f"{figures.sd:.3f}", *size)
     console.print(table)
     console.print(
-        f"{100 * results['acceptance']:.0f} % of moves accepted, {results['decorrelated_paths']} decorrelated paths; "
-        f"{results['evaluations']:,} energy evaluations, {results['wall_seconds']:.0f} s"
+        f"{100 * result.acceptance:.0f} % of moves accepted, {result.decorrelated_paths} decorrelated paths; "
+        f"{result.evaluations:,} energy evaluations, {result.wall_seconds:.0f} s"
     )
 
 

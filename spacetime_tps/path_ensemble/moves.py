@@ -11,7 +11,7 @@ Simul. 4, 2000237 (2021); Jung, Okazaki & Hummer, J. Chem. Phys. 147, 152716 (20
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from spacetime_tps.dynamics.shooting import Side, run_side, seed_text
 from spacetime_tps.dynamics.workers import maxwell_boltzmann, openmm_seed, seeded_context
 
 MoveKind = Literal["one_way", "two_way"]
+KINDS: tuple[MoveKind, ...] = get_args(MoveKind)
 Verdict = Literal["accepted", "not_reactive", "rejected", "too_long", "failed"]
 """What came of a trial. One that is rejected has stopped where its length, or weight, settled that."""
 _LEAST_WEIGHT = 1e-6  # that every frame can be drawn, however sure the model is

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from spacetime_tps.cli.messages import make_console
 from spacetime_tps.cli.tables import print_path_ensemble
+from spacetime_tps.path_ensemble.results import Observable, PathEnsembleRequest, PathEnsembleResult
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 
@@ -115,8 +116,9 @@ def test_text_of_the_user_is_printed_as_it_is(tmp_path, capsys):
     name = "out[/bold]:dog:[red]"
     status, output, _ = command("calibrate", name, cwd=tmp_path)
     assert status == 1 and f"{name} holds no run" in output
-    figures = {"mean": 1.0, "sd": 0.1, "autocorrelation_moves": 2.0, "effective_size": 3.0}
-    counts = {"acceptance": 0.5, "decorrelated_paths": 3, "evaluations": 10, "wall_seconds": 1.0}
-    print_path_ensemble(make_console(), {"observables": {name: figures}, **counts})
+    figures = Observable(mean=1.0, sd=0.1, autocorrelation_moves=2.0, effective_size=3.0)
+    request = PathEnsembleRequest("two_way", "uniform", chains=1, keep_every=10, seed=0)
+    result = PathEnsembleResult("toy", request, 6, 9.0, 0.5, {"accepted": 3}, 3, 0, 10, 1.0, figures, {name: figures})
+    print_path_ensemble(make_console(), result)
     assert name in capsys.readouterr().out
     assert isinstance(make_console(), Console)

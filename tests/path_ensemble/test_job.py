@@ -125,9 +125,9 @@ def test_chains(run, molecule):
     folder = run / "path_ensemble"
     table = rows(folder / "moves.csv")
     assert [(int(row["move"]), int(row["chain"])) for row in table] == [(m, c) for m in range(1, 5) for c in range(2)]
-    assert sum(results["verdicts"].values()) == 8
-    assert results["acceptance"] == np.mean([row["verdict"] == "accepted" for row in table])
-    assert results["evaluations"] == sum(int(row["evaluations"]) for row in table)
+    assert sum(results.verdicts.values()) == 8
+    assert results.acceptance == np.mean([row["verdict"] == "accepted" for row in table])
+    assert results.evaluations == sum(int(row["evaluations"]) for row in table)
     named = [row for row in table if row["path"]]
     assert {row["move"] for row in named} == {"2", "4"}
     assert {row["path"] for row in named} == {file.name for file in folder.glob("*.trr")}
@@ -139,7 +139,23 @@ def test_chains(run, molecule):
         assert velocities is not None
         assert times[-1] == pytest.approx(float(row["duration_ps"]), rel=1e-5)
         assert len(times) == int(row["frames"])
-    assert json.loads((folder / "path_ensemble.json").read_text()) == results
+    assert json.loads((folder / "path_ensemble.json").read_text()) == results.to_json()
+    assert results.duration.mean == pytest.approx(np.mean([float(row["duration_ps"]) for row in table]), abs=1e-4)
+    assert list(results.crossings) == list(molecule.variables)
+    assert list(table[0])[-len(molecule.variables) :] == [f"crossing_{name}" for name in molecule.variables]
+
+
+class InterruptedPool(InProcessPool):
+    """Ctrl-C comes in the third move, when the first chain has made it."""
+
+    calls = 0
+
+    def map(self, function, tasks, chunk=1, lost=None):
+        self.calls += 1
+        for number, result in enumerate(super().map(function, tasks, chunk, lost)):
+            if self.calls == 3 and number == 1:
+                raise KeyboardInterrupt
+            yield result
 
 
 @pytest.mark.parametrize("move, selection", [("two_way", "committor"), ("one_way", "uniform")])
@@ -153,15 +169,8 @@ def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
 
     sample_path_ensemble(run, **options)
     whole = content()
-    take = path_sampling_job._Sampling._take
-
-    def interrupted(self, number, results):
-        if number == 3:
-            raise KeyboardInterrupt
-        take(self, number, results)
-
     with monkeypatch.context() as patch:
-        patch.setattr(path_sampling_job._Sampling, "_take", interrupted)
+        patch.setattr(path_sampling_job, "WorkerPool", lambda engine, workers: InterruptedPool(engine))
         with pytest.raises(KeyboardInterrupt):
             sample_path_ensemble(run, **options, overwrite=True)
     assert len((folder / "moves.jsonl").read_text().splitlines()) == 4
