@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from spacetime_tps.calibration.results import CalibrationResult
+
 
 def print_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
     """Figures of the annealed paths, and what shooting has found."""
@@ -48,31 +50,34 @@ def print_surface_summary(console: Console, summary: dict[str, dict[str, Any]]) 
     )
 
 
-def print_calibration(console: Console, results: dict[str, Any]) -> None:
+def print_calibration(console: Console, result: CalibrationResult) -> None:
     """Moments and a curve, by the model and by dynamics."""
-    unit = results["unit"] and f", {results['unit']}"
+    unit = result.unit and f", {result.unit}"
     square = unit and f"{unit}²"
     columns = ("log SNR", f"means apart{unit}", f"E|x−y|² model{square}", f"dynamics{square}", "z")
     table = Table(*columns, title="noised held-out frames")
-    for row in results["points"]:
-        displacement, mean = "mean_square_displacement", "mean_distance"
+    for point in result.points:
+        moments = point.moments
+        displacement = moments.mean_square_displacement
         table.add_row(
-            f"{row['log_snr']:.2f}",
-            f"{row[mean]:.4f} ± {row[f'{mean}_error']:.4f}",
-            f"{row[f'{displacement}_model']:.5f}",
-            f"{row[f'{displacement}_md']:.5f} ± {row[f'{displacement}_md_error']:.5f}",
-            f"{row[f'{displacement}_z']:.1f}",
+            f"{point.log_snr:.2f}",
+            f"{moments.mean_distance:.4f} ± {moments.mean_distance_error:.4f}",
+            f"{displacement.model:.5f}",
+            f"{displacement.md:.5f} ± {displacement.md_error:.5f}",
+            f"{displacement.z:.1f}",
         )
     console.print(table)
-    curve = results["curve"]
-    table = Table(curve["name"].replace("_", "-"), "model", "dynamics", "model / dynamics", title="curve")
-    for quantity in ("length", "energy"):
-        model, dynamics, error = (curve[f"{quantity}_{source}"] for source in ("model", "md", "md_error"))
-        ratio = curve[f"{quantity}_ratio"]
-        relative = curve[f"{quantity}_ratio_error"]
-        table.add_row(quantity, f"{model:.2f}", f"{dynamics:.2f} ± {error:.2f}", f"{ratio:.3f} ± {relative:.3f}")
+    curve = result.curve
+    table = Table(curve.name.replace("_", "-"), "model", "dynamics", "model / dynamics", title="curve")
+    for name, compared in (("length", curve.length), ("energy", curve.energy)):
+        table.add_row(
+            name,
+            f"{compared.model:.2f}",
+            f"{compared.md:.2f} ± {compared.md_error:.2f}",
+            f"{compared.ratio:.3f} ± {compared.ratio_error:.3f}",
+        )
     console.print(table)
-    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
+    console.print(f"{sum(result.evaluations.values()):,} energy evaluations")
 
 
 def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
