@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spacetime_tps.calibration.results import CalibrationResult
+from spacetime_tps.free_energy.results import FreeEnergyResult
 
 
 def print_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
@@ -137,14 +138,13 @@ def print_path_ensemble(console: Console, results: dict[str, Any]) -> None:
     )
 
 
-def print_free_energies(console: Console, results: dict[str, Any]) -> None:
+def print_free_energies(console: Console, result: FreeEnergyResult) -> None:
     """ΔF by every method."""
-    table = Table("method", "ΔF kJ/mol", title=f"{' → '.join(results['states'])} at {results['temperature']:g} K")
-    for name in ("windows", "annealing", "replica_exchange"):
-        if results[name] is not None:
-            table.add_row(name.replace("_", " "), f"{results[name]['value']:.2f} ± {results[name]['error']:.2f}")
+    table = Table("method", "ΔF kJ/mol", title=f"{' → '.join(result.states)} at {result.temperature:g} K")
+    for method, estimate in result.estimates.items():
+        table.add_row(method, f"{estimate.value:.2f} ± {estimate.error:.2f}")
     console.print(table)
-    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
+    console.print(f"{sum(result.evaluations.values()):,} energy evaluations")
 
 
 def _plus_minus(figure: dict[str, float | None], digits: int) -> str:
