@@ -31,7 +31,8 @@ from common import SYSTEM, Bench, Result, begun, number, start, table, yes_no
 from denoiser_figures import LEVELS, STEPS, Generated, denoising_errors, generation, pieces, ratio_of_means
 from two_heads import train_two_heads
 
-from spacetime_tps.calibration.job import calibrate, compare_curve
+from spacetime_tps.calibration.job import calibrate, measure_curve
+from spacetime_tps.calibration.results import CurveComparison
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.errors import SpacetimeError
@@ -40,7 +41,7 @@ from spacetime_tps.pipeline.geodesics import endpoints, network_constraints, sav
 from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import BEGINNING, SAMPLES, SUMMARY
-from spacetime_tps.runs.read import TrainingSet, geodesic_names, need_geodesic, read_training_set
+from spacetime_tps.runs.read import TrainingSet, geodesic_names, read_training_set
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings, merge
 from spacetime_tps.settings.shipped import find_system
@@ -143,13 +144,13 @@ class Calibration:
             return None
         sizes = {"points": self.points, "windows": self.windows, "frames": self.frames}
         found = calibrate(run, **sizes, workers=workers, overwrite=True)
-        return lengths(found["curve"], sum(found["evaluations"].values()))
+        return lengths(found.curve, sum(found.evaluations.values()))
 
 
-def lengths(curve: dict[str, Any], evaluations: int) -> Lengths:
+def lengths(curve: CurveComparison, evaluations: int) -> Lengths:
     """Those that the calibration reports."""
-    kinds = ("length_model", "length_md", "length_md_error", "length_ratio", "length_ratio_error")
-    return Lengths(*(curve[kind] for kind in kinds), evaluations)
+    length = curve.length
+    return Lengths(length.model, length.md, length.md_error, length.ratio, length.ratio_error, evaluations)
 
 
 def evaluations_of(rows: Sequence[Any]) -> int:
@@ -282,11 +283,9 @@ class Molecule:
             geodesics[name] = geodesic.to_json()
         run.finish("geodesics", begun_at)
         if "low_variance" in geodesic_names(run):
-            stored, seeds = need_geodesic(run, "low_variance"), run.seed("calibration curve")
             sizes = (self.calibration.windows, self.calibration.frames)
             try:
-                curve = compare_curve(run, denoiser, training, stored, "low_variance", *sizes, seeds)
-                found = lengths(*curve)
+                found = lengths(*measure_curve(run, denoiser, training, "low_variance", *sizes))
             except SpacetimeError as error:
                 message = str(error)
         report = make_paths(run)

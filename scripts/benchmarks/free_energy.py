@@ -22,16 +22,11 @@ from spacetime_tps import compute_free_energy
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
 from spacetime_tps.errors import DynamicsError
+from spacetime_tps.free_energy import results as job
+from spacetime_tps.free_energy.core import annealing_estimate, equilibrium_ends, reduce_frames, replica_estimate
 from spacetime_tps.free_energy.estimates import check_overlap
-from spacetime_tps.free_energy.windows import (
-    annealing_estimate,
-    equilibrium_ends,
-    make_series,
-    reduced,
-    replica_estimate,
-    sample_series,
-    stiffened,
-)
+from spacetime_tps.free_energy.sampling import anneal_both_ways, read_ladder, sample_series
+from spacetime_tps.free_energy.series import make_series, stiffened
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.samples import make_samples
 from spacetime_tps.runs.folder import Run
@@ -111,11 +106,12 @@ class FreeEnergy:
         output = bench.main_job(seed)
         estimates = _estimates(compute_free_energy(output, seed=seed, overwrite=True))
         run, spacings = Run.open(output, "geodesics", seed=seed), []
-        stiff = stiffened(run, need_geodesic(run, "low_variance").schedule)
+        temperatures = (run.settings.samples.model_temperature, run.molecule.temperature)
+        stiff = stiffened(need_geodesic(run, "low_variance").schedule, *temperatures)
         with run.workers():
             curves = {"geodesic, Fisher-Rao": stiff, "geodesic, uniform": uniform(stiff)}
             for snr in self.straight_snr:
-                curves[f"straight line, SNR {snr:g}"] = stiffened(run, straight_line(run, snr))
+                curves[f"straight line, SNR {snr:g}"] = stiffened(straight_line(run, snr), *temperatures)
             for name, schedule in curves.items():
                 for repeat, repeat_seed in enumerate(
                     np.random.SeedSequence([seed, *name.encode()]).spawn(self.repeats)
@@ -135,13 +131,12 @@ class FreeEnergy:
         try:
             with TemporaryDirectory() as folder:
                 frames = sample_series(run, series, self.frames, window_seed, f"{name}, {repeat}", Path(folder))
-            sampled, _, _ = reduced(run, series, frames)
+            sampled = reduce_frames(run.molecule.states, run.coordinates, series, frames.positions).sampled
             solved = mbar(sampled)
             check_overlap(solved.overlap, series.names, run.settings.free_energy.least_overlap)
-            nothing = {"value": 0.0, "error": 0.0}  # that leads from the curve's ends to the states
-            annealing, spent = annealing_estimate(
-                run, schedule, equilibrium_ends(series, frames), nothing, self.paths, path_seed
-            )
+            works = anneal_both_ways(run, schedule, equilibrium_ends(series, frames.positions), self.paths, path_seed)
+            nothing = job.Ends(0.0, 0.0)  # that leads from the curve's ends to the states
+            annealing = annealing_estimate(kt, works.there, works.back, nothing)
         except DynamicsError as error:
             return Spacing(name, repeat, failure=str(error))
         return Spacing(
@@ -151,9 +146,9 @@ class FreeEnergy:
             kt * float(solved.errors[-1]),
             frames.evaluations,
             float(np.diagonal(solved.overlap, 1).min()),
-            annealing["value"],
-            annealing["error"],
-            spent,
+            annealing.value,
+            annealing.error,
+            works.evaluations,
         )
 
     def tables(self, results: Sequence[FreeEnergyResult]) -> list[str]:
@@ -175,14 +170,14 @@ def _line(seed: int, estimate: Estimate) -> list[Any]:
     return [estimate.method, seed, number(estimate.value, 2, estimate.error), number(estimate.evaluations)]
 
 
-def _estimates(job: dict[str, Any]) -> list[Estimate]:
-    windows, annealing = (job["evaluations"][name] for name in ("windows", "annealing"))
-    found = [
-        ("windows, MBAR", job["windows"], windows),
-        ("annealing, BAR", job["annealing"], windows + annealing),
-        ("replica exchange of the run", job["replica_exchange"], None),
+def _estimates(found: job.FreeEnergyResult) -> list[Estimate]:
+    windows, annealing = (found.evaluations[name] for name in ("windows", "annealing"))
+    names = {"windows": "windows, MBAR", "annealing": "annealing, BAR"}
+    spent = {"windows": windows, "annealing": windows + annealing}
+    return [
+        Estimate(names.get(method, f"{method} of the run"), of.value, of.error, spent.get(method))
+        for method, of in found.estimates.items()
     ]
-    return [Estimate(name, of["value"], of["error"], spent) for name, of, spent in found if of is not None]
 
 
 def _cells(repeats: Sequence[Spacing]) -> list[str]:
@@ -243,11 +238,12 @@ class Reference:
                     with run.workers():
                         report = make_samples(run)
                     run.finish("samples", started, report.evaluations, report.results, [BEGINNING])
-                estimate = replica_estimate(run, np.random.default_rng(run.seed("replica estimate")))
+                ladder, rng = read_ladder(run), np.random.default_rng(run.seed("replica estimate"))
+                estimate = None if ladder is None else replica_estimate(ladder, run.molecule.kt, rng)
                 spent = run.report("samples").evaluations["sampling"]
             if estimate is None:
                 raise SystemExit(f"{folder}: one of the states is never seen in {self.length}; take longer replicas")
-            estimates.append(Estimate("replica exchange", estimate["value"], estimate["error"], spent))
+            estimates.append(Estimate("replica exchange", estimate.value, estimate.error, spent))
         mean = Estimate(
             "replica exchange, mean",
             float(np.mean([estimate.value for estimate in estimates])),

@@ -16,7 +16,7 @@ import numpy as np
 from common import Bench, Result, number, table
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.free_energy.windows import stiffened
+from spacetime_tps.free_energy.series import stiffened
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.annealing import annealing_steps, measure_paths, run_paths, works
 from spacetime_tps.pipeline.schedules import Kind, make_schedule
@@ -76,7 +76,8 @@ class Schedules:
         geodesic = need_geodesic(run, "low_variance").schedule
         with run.workers():
             curves = {"low-variance geodesic": (geodesic, KINDS)}
-            curves["the same, at the model's spring constants"] = (stiffened(run, geodesic), KINDS)
+            stiff = stiffened(geodesic, run.settings.samples.model_temperature, run.molecule.temperature)
+            curves["the same, at the model's spring constants"] = (stiff, KINDS)
             for snr in run.settings.paths.baseline_snr:
                 curves[f"straight, SNR {snr:g}"] = (straight_line(run, snr), KINDS[1:2])
             for length in self.lengths:

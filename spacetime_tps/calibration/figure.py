@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from spacetime_tps.calibration.results import CalibrationResult, Compared, CurveComparison, PointComparison
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.drawing import DPI
 
 
-def calibration_figure(path: Path, results: Mapping[str, Any]) -> None:
+def calibration_figure(path: Path, result: CalibrationResult) -> None:
     """Means and square displacements at spacetime points; steps and length along a curve; ±1 standard error.
 
     Parameters
     ----------
     path : Path
         PNG file.
-    results : mapping
-        ``points``, ``curve``, ``unit``, ``system`` and ``temperature``, as ``calibration.json`` has them.
+    result : CalibrationResult
     """
     figure = Figure(figsize=(11, 8), layout="constrained")
     (means, steps), (displacements, length) = figure.subplots(2, 2, sharex="col")
-    points, curve, unit = results["points"], results["curve"], results["unit"]
+    points, curve, unit = result.points, result.curve, result.unit
     _draw_means(means, points)
     _draw_displacements(displacements, points)
     _draw_steps(steps, curve)
     _draw_length(length, curve)
     means.set_title("noised held-out frames")
     displacements.set_xlabel(f"log SNR (SNR in {unit}⁻²)" if unit else "log SNR")
-    steps.set_title(f"{curve['name'].replace('_', '-')} geodesic")
+    steps.set_title(f"{curve.name.replace('_', '-')} geodesic")
     length.set_xlabel("window")
-    figure.suptitle(f"{results['system']}: model and restrained dynamics at {results['temperature']:g} K")
+    figure.suptitle(f"{result.system}: model and restrained dynamics at {result.temperature:g} K")
     figure.savefig(path, dpi=DPI)
 
 
-def _columns(rows: Sequence[Mapping[str, float]], *names: str) -> list[FloatArray]:
-    return [np.array([row[name] for row in rows]) for name in names]
+def _by_both(quantities: Iterable[Compared]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Values by the model, by dynamics, and errors of these."""
+    model, md, error = np.array([(quantity.model, quantity.md, quantity.md_error) for quantity in quantities]).T
+    return model, md, error
 
 
 def _draw_sampled(axes: Axes, x: ArrayLike, y: ArrayLike, error: ArrayLike) -> None:
     axes.errorbar(x, y, error, color="black", fmt="o", markersize=4, capsize=2)
 
 
-def _draw_means(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
-    names = ("log_snr", "mean_distance", "mean_distance_error", "variance_md")
-    log_snr, distance, error, variance = _columns(points, *names)
-    width = np.sqrt(variance)
+def _draw_means(axes: Axes, points: Sequence[PointComparison]) -> None:
+    log_snr = [point.log_snr for point in points]
+    width = np.sqrt([point.moments.variance_md for point in points])
+    distance = np.array([point.moments.mean_distance for point in points])
+    error = np.array([point.moments.mean_distance_error for point in points])
     _draw_sampled(axes, log_snr, distance / width, error / width)
     axes.plot(log_snr, error / width, color="tab:gray", label="standard error of the dynamics: noise alone")
     axes.set_ylim(0, 1.2 * axes.get_ylim()[1])  # room for the legend
@@ -59,18 +61,16 @@ def _draw_means(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
     axes.legend()
 
 
-def _draw_displacements(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
-    names = (f"mean_square_displacement_{source}" for source in ("model", "md", "md_error"))
-    log_snr, model, dynamics, error = _columns(points, "log_snr", *names)
+def _draw_displacements(axes: Axes, points: Sequence[PointComparison]) -> None:
+    model, dynamics, error = _by_both(point.moments.mean_square_displacement for point in points)
     ratio = model / dynamics
     axes.axhline(1, color="tab:gray", linewidth=1)
-    _draw_sampled(axes, log_snr, ratio, ratio * error / dynamics)
+    _draw_sampled(axes, [point.log_snr for point in points], ratio, ratio * error / dynamics)
     axes.set_ylabel("E|x − y|² by the model / by dynamics")
 
 
-def _draw_steps(axes: Axes, curve: Mapping[str, Any]) -> None:
-    names = ("divergence_model", "divergence_md", "divergence_md_error")
-    model, dynamics, error = _columns(curve["chords"], *names)
+def _draw_steps(axes: Axes, curve: CurveComparison) -> None:
+    model, dynamics, error = _by_both(chord.divergence for chord in curve.chords)
     middle = np.arange(len(model)) + 0.5
     _draw_sampled(axes, middle, dynamics, error)
     axes.hlines(model, middle - 0.5, middle + 0.5, color="tab:red")
@@ -78,14 +78,14 @@ def _draw_steps(axes: Axes, curve: Mapping[str, Any]) -> None:
     axes.set_ylabel("J of neighbouring windows (nats)")
 
 
-def _draw_length(axes: Axes, curve: Mapping[str, Any]) -> None:
-    model, dynamics = (
+def _draw_length(axes: Axes, curve: CurveComparison) -> None:
+    model, dynamics, _ = (
         np.concatenate([[0.0], np.cumsum(np.sqrt(divergence.clip(min=0)))])
-        for divergence in _columns(curve["chords"], "divergence_model", "divergence_md")
+        for divergence in _by_both(chord.divergence for chord in curve.chords)
     )
-    by_dynamics = f"restrained dynamics, {curve['length_md']:.2f} ± {curve['length_md_error']:.2f}"
+    by_dynamics = f"restrained dynamics, {curve.length.md:.2f} ± {curve.length.md_error:.2f}"
     axes.plot(dynamics, color="black", label=by_dynamics)
-    axes.plot(model, color="tab:red", linestyle="--", label=f"model, {curve['length_model']:.2f}")
+    axes.plot(model, color="tab:red", linestyle="--", label=f"model, {curve.length.model:.2f}")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("length from A, Σ √J")
     axes.legend()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from spacetime_tps.calibration.results import Compared, MomentComparison
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.denoisers.noise_space import NoiseSpace
@@ -54,7 +55,7 @@ def compare_moments(
     sampled: FloatArray,
     outside: FloatArray | float = 0.0,
     blocks: int = BLOCKS,
-) -> dict[str, float]:
+) -> MomentComparison:
     """Model's moments at a spacetime point beside those of restrained dynamics there.
 
     Parameters
@@ -69,24 +70,18 @@ def compare_moments(
         Square of what x has outside the latent space.
     blocks : int
         For the errors; of equal length, in the order of the frames.
-
-    Returns
-    -------
-    dict
-        ``mean_distance`` |x̂_model − x̂_MD| with its error, and the variance and E|x − y|² by both, all in the
-        coordinate's unit.
     """
     md_mean, md_error = block_mean(sampled, blocks)
     misfit, misfit_error = block_mean(((sampled - y) ** 2).sum(1) + outside, blocks)
-    return {
-        "mean_distance": float(np.linalg.norm(mean - md_mean)),
-        "mean_distance_error": float(np.linalg.norm(md_error)),
-        "variance_model": variance,
-        "variance_md": float(sampled.var(axis=0, ddof=1).sum() + np.mean(outside)),
-        "mean_square_displacement_model": float(((mean - y) ** 2).sum()) + variance,
-        "mean_square_displacement_md": float(misfit),
-        "mean_square_displacement_md_error": float(misfit_error),
-    }
+    return MomentComparison(
+        mean_distance=float(np.linalg.norm(mean - md_mean)),
+        mean_distance_error=float(np.linalg.norm(md_error)),
+        variance_model=variance,
+        variance_md=float(sampled.var(axis=0, ddof=1).sum() + np.mean(outside)),
+        mean_square_displacement=Compared(
+            float(((mean - y) ** 2).sum()) + variance, float(misfit), float(misfit_error)
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from spacetime_tps.calibration.results import CalibrationResult
     from spacetime_tps.committor.results import CommittorResult
+    from spacetime_tps.free_energy.results import FreeEnergyResult
     from spacetime_tps.path_ensemble.results import PathEnsembleResult
 
 
@@ -52,31 +54,34 @@ def print_surface_summary(console: Console, summary: dict[str, dict[str, Any]]) 
     )
 
 
-def print_calibration(console: Console, results: dict[str, Any]) -> None:
+def print_calibration(console: Console, result: CalibrationResult) -> None:
     """Moments and a curve, by the model and by dynamics."""
-    unit = results["unit"] and f", {results['unit']}"
+    unit = result.unit and f", {result.unit}"
     square = unit and f"{unit}²"
     columns = ("log SNR", f"means apart{unit}", f"E|x−y|² model{square}", f"dynamics{square}", "z")
     table = Table(*columns, title="noised held-out frames")
-    for row in results["points"]:
-        displacement, mean = "mean_square_displacement", "mean_distance"
+    for point in result.points:
+        moments = point.moments
+        displacement = moments.mean_square_displacement
         table.add_row(
-            f"{row['log_snr']:.2f}",
-            f"{row[mean]:.4f} ± {row[f'{mean}_error']:.4f}",
-            f"{row[f'{displacement}_model']:.5f}",
-            f"{row[f'{displacement}_md']:.5f} ± {row[f'{displacement}_md_error']:.5f}",
-            f"{row[f'{displacement}_z']:.1f}",
+            f"{point.log_snr:.2f}",
+            f"{moments.mean_distance:.4f} ± {moments.mean_distance_error:.4f}",
+            f"{displacement.model:.5f}",
+            f"{displacement.md:.5f} ± {displacement.md_error:.5f}",
+            f"{displacement.z:.1f}",
         )
     console.print(table)
-    curve = results["curve"]
-    table = Table(curve["name"].replace("_", "-"), "model", "dynamics", "model / dynamics", title="curve")
-    for quantity in ("length", "energy"):
-        model, dynamics, error = (curve[f"{quantity}_{source}"] for source in ("model", "md", "md_error"))
-        ratio = curve[f"{quantity}_ratio"]
-        relative = curve[f"{quantity}_ratio_error"]
-        table.add_row(quantity, f"{model:.2f}", f"{dynamics:.2f} ± {error:.2f}", f"{ratio:.3f} ± {relative:.3f}")
+    curve = result.curve
+    table = Table(curve.name.replace("_", "-"), "model", "dynamics", "model / dynamics", title="curve")
+    for name, compared in (("length", curve.length), ("energy", curve.energy)):
+        table.add_row(
+            name,
+            f"{compared.model:.2f}",
+            f"{compared.md:.2f} ± {compared.md_error:.2f}",
+            f"{compared.ratio:.3f} ± {compared.ratio_error:.3f}",
+        )
     console.print(table)
-    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
+    console.print(f"{sum(result.evaluations.values()):,} energy evaluations")
 
 
 def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
@@ -136,14 +141,13 @@ def print_path_ensemble(console: Console, result: PathEnsembleResult) -> None:
     )
 
 
-def print_free_energies(console: Console, results: dict[str, Any]) -> None:
+def print_free_energies(console: Console, result: FreeEnergyResult) -> None:
     """ΔF by every method."""
-    table = Table("method", "ΔF kJ/mol", title=f"{' → '.join(results['states'])} at {results['temperature']:g} K")
-    for name in ("windows", "annealing", "replica_exchange"):
-        if results[name] is not None:
-            table.add_row(name.replace("_", " "), f"{results[name]['value']:.2f} ± {results[name]['error']:.2f}")
+    table = Table("method", "ΔF kJ/mol", title=f"{' → '.join(result.states)} at {result.temperature:g} K")
+    for method, estimate in result.estimates.items():
+        table.add_row(method, f"{estimate.value:.2f} ± {estimate.error:.2f}")
     console.print(table)
-    console.print(f"{sum(results['evaluations'].values()):,} energy evaluations")
+    console.print(f"{sum(result.evaluations.values()):,} energy evaluations")
 
 
 def _plus_minus(figure: dict[str, float | None], digits: int) -> str:

@@ -127,7 +127,8 @@ def _begin(run: Run, request: CommittorRequest) -> ChosenFrames:
     """A folder with the chosen frames and nothing else, in place of an earlier one."""
     chosen = choose_frames(run, request, np.random.default_rng(run.seed("committor frames")))
     with begun_folder(run.path(COMMITTOR), request.to_json()) as partial:
-        write_trr(partial / "frames.trr", chosen.positions, None, np.arange(len(chosen.index), dtype=float))
+        number = np.arange(len(chosen.index), dtype=float)
+        write_trr(partial / "frames.trr", chosen.positions, None, number, run.molecule.box)
         rows = [{"source": str(s), "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)]
         write_json(partial / FRAMES, {"frames": rows, "file": asdict(FileDigest.of(partial / "frames.trr"))})
     return chosen
@@ -219,7 +220,7 @@ def _write(
         remove(folder / name)
     if len(frames):
         positions, number = chosen.positions[frames], frames.astype(float)
-        write_trr(folder / "transition_states.trr", positions, None, number)
+        write_trr(folder / "transition_states.trr", positions, None, number, molecule.box)
         write_hdf5(folder / "transition_states.h5", molecule.trajectory(positions, number))
     reached_b, decided = decided_shots(result.frames)
     told = decided > 0

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
-from spacetime_tps.free_energy.figure import free_energy_figure
-from spacetime_tps.free_energy.windows import (
+from spacetime_tps.free_energy.core import (
     annealing_estimate,
+    end_corrections,
     equilibrium_ends,
-    make_series,
+    reduce_frames,
     replica_estimate,
-    sample_series,
-    stiffened,
     window_estimate,
 )
+from spacetime_tps.free_energy.figure import free_energy_figure
+from spacetime_tps.free_energy.results import FreeEnergyResult
+from spacetime_tps.free_energy.sampling import anneal_both_ways, read_ladder, sample_series
+from spacetime_tps.free_energy.series import make_series, stiffened
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs.folder import Run
@@ -40,7 +40,7 @@ def compute_free_energy(
     resume: bool = False,
     overwrite: bool = False,
     trust_scripts: bool = False,
-) -> dict[str, Any]:
+) -> FreeEnergyResult:
     """ΔF(A → B) between a run's states by windows along a geodesic and by annealing, at the run's own temperature.
 
     Writes ``free_energy/`` in its folder: ``free_energy.json`` with everything, ``profile.csv`` with a row for each
@@ -72,9 +72,9 @@ def compute_free_energy(
 
     Returns
     -------
-    dict
-        What ``free_energy.json`` holds: ``windows``, ``annealing`` and ``replica_exchange`` (None if the run has none),
-        each with ``value`` and ``error`` in kJ/mol, and more.
+    FreeEnergyResult
+        Its ``windows``, ``annealing`` and ``replica_exchange`` (None if the run has none) have ``value`` and ``error``
+        in kJ/mol, and more.
 
     Raises
     ------
@@ -92,55 +92,52 @@ def compute_free_energy(
         if not resume:
             with begun_folder(folder, request):
                 pass
+        ladder = read_ladder(opened)
         with opened.workers(workers):
-            schedule = stiffened(opened, geodesic.schedule)
-            series = make_series(schedule, windows, opened.settings.free_energy)
+            molecule, settings = opened.molecule, opened.settings.free_energy
+            schedule = stiffened(geodesic.schedule, opened.settings.samples.model_temperature, molecule.temperature)
+            series = make_series(schedule, windows, settings)
             sampled = sample_series(opened, series, frames, opened.seed("windows"), f"windows, {curve}", folder)
-            by_windows, ends, overlap = window_estimate(opened, series, sampled, opened.seed("windows bootstrap"))
-            starts = equilibrium_ends(series, sampled)
+            reduced = reduce_frames(molecule.states, opened.coordinates, series, sampled.positions)
+            by_windows = window_estimate(
+                molecule.states,
+                molecule.kt,
+                series,
+                reduced,
+                settings.least_overlap,
+                settings.least_independent_frames,
+                np.random.default_rng(opened.seed("windows bootstrap")),
+            )
+            ends = end_corrections(molecule.kt, series, reduced)
+            starts = equilibrium_ends(series, sampled.positions)
             with opened.keeping("free-energy"):
-                by_annealing, spent = annealing_estimate(
-                    opened, schedule, starts, ends, paths, opened.seed("annealing")
-                )
-        evaluations = {"windows": sampled.evaluations, "annealing": spent}
-        results = _results(opened, request, evaluations, by_windows, by_annealing)
-        _write(folder, results, overlap)
-        opened.finish("free-energy", started, evaluations, after=["samples", "geodesics"])
-    return results
+                works = anneal_both_ways(opened, schedule, starts, paths, opened.seed("annealing"))
+        bootstrap_rng = np.random.default_rng(opened.seed("replica_exchange bootstrap"))
+        by_exchange = None if ladder is None else replica_estimate(ladder, molecule.kt, bootstrap_rng)
+        result = FreeEnergyResult(
+            system=molecule.name,
+            states=(molecule.states[0].name, molecule.states[1].name),
+            temperature=molecule.temperature,
+            curve=curve,
+            seed=opened.base_seed,
+            sweeps=settings.sweeps,
+            frames=frames,
+            evaluations={"windows": sampled.evaluations, "annealing": works.evaluations},
+            windows=by_windows,
+            annealing=annealing_estimate(molecule.kt, works.there, works.back, ends),
+            replica_exchange=by_exchange,
+        )
+        for method, estimate in result.estimates.items():
+            log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *result.states, method, estimate.value, estimate.error)
+        _write(folder, result)
+        opened.finish("free-energy", started, result.evaluations, after=["samples", "geodesics"])
+    return result
 
 
-def _results(
-    run: Run,
-    request: dict[str, Any],
-    evaluations: dict[str, int],
-    by_windows: dict[str, Any],
-    by_annealing: dict[str, Any],
-) -> dict[str, Any]:
-    molecule = run.molecule
-    results: dict[str, Any] = {
-        "system": molecule.name,
-        "states": [state.name for state in molecule.states],
-        "temperature": molecule.temperature,
-        "curve": request["curve"],
-        "seed": request["seed"],
-        "sweeps": run.settings.free_energy.sweeps,
-        "frames": request["frames"],
-        "evaluations": evaluations,
-        "windows": by_windows,
-        "annealing": by_annealing,
-        "replica_exchange": replica_estimate(run, np.random.default_rng(run.seed("replica_exchange bootstrap"))),
-    }
-    for name in ("windows", "annealing", "replica_exchange"):
-        if results[name] is not None:
-            value, error = results[name]["value"], results[name]["error"]
-            log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *results["states"], name.replace("_", " "), value, error)
-    return results
-
-
-def _write(folder: Path, results: dict[str, Any], overlap: FloatArray) -> None:
+def _write(folder: Path, result: FreeEnergyResult) -> None:
     """Tables and figures; ``free_energy.json`` comes last, when all the others are there."""
-    write_table(folder / "profile.csv", results["windows"]["profile"])
+    write_table(folder / "profile.csv", [row.to_json() for row in result.windows.profile])
     with replacing(folder / "overlap.csv") as partial:
-        np.savetxt(partial, overlap, fmt="%.6f", delimiter=",")
-    free_energy_figure(folder / "free_energy.png", results, overlap)
-    write_json(folder / "free_energy.json", results)
+        np.savetxt(partial, result.windows.overlap, fmt="%.6f", delimiter=",")
+    free_energy_figure(folder / "free_energy.png", result)
+    write_json(folder / "free_energy.json", result.to_json())

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import OutputError
 from spacetime_tps.path_ensemble.moves import Path
 from spacetime_tps.path_ensemble.results import MoveRow
@@ -36,17 +37,20 @@ class Checkpoint:
         All moves that are in the file.
     files : mapping of str to FileDigest
         Stored paths by name.
+    box : array, shape (3, 3), optional
+        Box vectors of stored paths, nm; None for vacuum.
     """
 
     folder: pathlib.Path
     frame_interval: float
     journal: Journal
     files: Mapping[str, FileDigest]
+    box: FloatArray | None = None
 
     @classmethod
-    def begin(cls, folder: pathlib.Path, frame_interval: float) -> Checkpoint:
+    def begin(cls, folder: pathlib.Path, frame_interval: float, box: FloatArray | None = None) -> Checkpoint:
         """The checkpoint in an empty folder."""
-        return cls(folder, frame_interval, Journal(folder / JOURNAL), {})
+        return cls(folder, frame_interval, Journal(folder / JOURNAL), {}, box)
 
     @property
     def rows(self) -> list[MoveRow]:
@@ -76,7 +80,7 @@ class Checkpoint:
         files = dict(self.files)
         for name, path in chains.new_paths.items():
             times = np.arange(len(path), dtype=np.float64) * self.frame_interval
-            write_trr(self.folder / name, path.positions, path.velocities, times)
+            write_trr(self.folder / name, path.positions, path.velocities, times, self.box)
             files[name] = FileDigest.of(self.folder / name)
         before = chains.done * len(chains.chains) - len(chains.new_rows)
         with self.journal.appending() as appender:
@@ -94,7 +98,9 @@ class Checkpoint:
         return replace(chains, new_rows=(), new_paths={})
 
     @classmethod
-    def load(cls, folder: pathlib.Path, frame_interval: float) -> tuple[Checkpoint, Chains, float]:
+    def load(
+        cls, folder: pathlib.Path, frame_interval: float, box: FloatArray | None = None
+    ) -> tuple[Checkpoint, Chains, float]:
         """The checkpoint in a folder, the chains as it has them, and the wall time of all moves.
 
         Parameters
@@ -125,7 +131,7 @@ class Checkpoint:
             raise OutputError(f"{journal.path} lacks moves that {path} has; {_BEGIN}")
         journal.keep(count)
         stored = {file: digest for file, digest in files.items() if file != name}
-        return cls(folder, frame_interval, journal, stored), chains, seconds
+        return cls(folder, frame_interval, journal, stored, box), chains, seconds
 
 
 def _arrays(chains: Chains, seconds: float) -> dict[str, np.ndarray]:

@@ -103,7 +103,7 @@ def sample_path_ensemble(
     request = PathEnsembleRequest(
         cast(MoveKind, move), cast(Selection, selection), chains, keep_every, seed=opened.base_seed
     )
-    interval = opened.settings.shooting.frame_interval
+    interval, box = opened.settings.shooting.frame_interval, opened.molecule.box
     with working_on(opened, "path-ensemble", request.to_json(), resume, overwrite) as folder:
         sampler = Sampler(
             opened.molecule, model, request, opened.settings.shooting, partial(opened.seed, "path_ensemble")
@@ -111,8 +111,8 @@ def sample_path_ensemble(
         if not resume:
             begun = sampler.begin(_first_paths(opened, sampler))
             with begun_folder(folder, request.to_json()) as new:
-                Checkpoint.begin(new, interval).save(begun, 0.0)
-        checkpoint, state, seconds = Checkpoint.load(folder, interval)
+                Checkpoint.begin(new, interval, box).save(begun, 0.0)
+        checkpoint, state, seconds = Checkpoint.load(folder, interval, box)
         with WorkerPool(Engine.for_system(opened.molecule, ()), workers) as pool:
             state, seconds = _sample(pool, sampler, checkpoint, state, moves, seconds)
         rows, variables = checkpoint.rows, opened.molecule.variables

@@ -92,7 +92,7 @@ def _check_by_dynamics(
     latent, outside = windows.project(run.coordinates)
     rows, unit = [], squared(run.coordinates.unit)
     for index in range(count):
-        row = {"log_snr": float(log_snr[index])} | compare_moments(
+        compared = compare_moments(
             moments.mean[index].numpy(),
             float(moments.variance[index]),
             points.y[index].numpy(),
@@ -102,8 +102,8 @@ def _check_by_dynamics(
         )
         log.info(
             "log SNR %5.2f: variance%s %.4f by the model, %.4f by dynamics; means %.4f ± %.4f apart",
-            *(row["log_snr"], f" in{unit}" if unit else ""),
-            *(row[k] for k in ("variance_model", "variance_md", "mean_distance", "mean_distance_error")),
+            *(float(log_snr[index]), f" in{unit}" if unit else "", compared.variance_model, compared.variance_md),
+            *(compared.mean_distance, compared.mean_distance_error),
         )
-        rows.append(row)
+        rows.append({"log_snr": float(log_snr[index]), **compared.to_json()})
     return rows, windows.evaluations

@@ -6,22 +6,32 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from spacetime_tps.calibration.figure import calibration_figure
+from spacetime_tps.calibration.results import (
+    CalibrationResult,
+    ChordComparison,
+    Compared,
+    CurveComparison,
+    CurveWindow,
+    MomentComparison,
+    PointComparison,
+)
 
 
-def results(unit: str) -> dict:
-    """Of a model that is a tenth too narrow, on a curve whose fourth J noise has made negative."""
-    displacement, distance = "mean_square_displacement", "mean_distance"
-    points = [
-        {"log_snr": log_snr, distance: 0.02, f"{distance}_error": 0.005, "variance_md": 0.04}
-        | {f"{displacement}_model": 0.09, f"{displacement}_md": 0.1, f"{displacement}_md_error": 0.004}
-        for log_snr in (4.0, 5.0, 6.0)
-    ]
-    chords = [
-        {"divergence_model": 1.21, "divergence_md": divergence, "divergence_md_error": 0.1}
-        for divergence in (1.0, 1.44, 4.0, -0.05)
-    ]
-    curve = {"name": "low_variance", "chords": chords, "length_model": 4.4, "length_md": 4.2, "length_md_error": 0.1}
-    return {"system": "molecule", "temperature": 1000.0, "unit": unit, "points": points, "curve": curve}
+def calibration(unit: str) -> CalibrationResult:
+    """A model that is a tenth too narrow, on a curve whose fourth J noise has made negative."""
+    moments = MomentComparison(0.02, 0.005, 0.03, 0.04, Compared(0.09, 0.1, 0.004))
+    divergences = (1.0, 1.44, 4.0, -0.05)
+    curve = CurveComparison(
+        name="low_variance",
+        windows=(CurveWindow(5.0, 0.0, False),) * 5,
+        chords=tuple(ChordComparison(5.0, 5.0, Compared(1.21, divergence, 0.1)) for divergence in divergences),
+        energy=Compared(9.7, 12.8, 0.4),
+        length=Compared(4.4, 4.2, 0.1),
+        length_md_of_halves=(4.1, 4.3),
+    )
+    points = tuple(PointComparison(log_snr, moments, 0.0) for log_snr in (4.0, 5.0, 6.0))
+    evaluations = {"points": 1, "curve": 1}
+    return CalibrationResult("molecule", "mixture", unit, 1000.0, 0, 4, 10, evaluations, points, curve)
 
 
 @pytest.mark.parametrize("unit", ["nm", ""])
@@ -30,7 +40,7 @@ def test_figure(tmp_path, unit, monkeypatch):
     errorbar, plot = Axes.errorbar, Axes.plot
     monkeypatch.setattr(Axes, "errorbar", lambda self, *a, **k: bars.append(a) or errorbar(self, *a, **k))
     monkeypatch.setattr(Axes, "plot", lambda self, *a, **k: lines.append(a) or plot(self, *a, **k))
-    calibration_figure(tmp_path / "figure.png", results(unit))
+    calibration_figure(tmp_path / "figure.png", calibration(unit))
     means, displacements, steps = bars
     np.testing.assert_allclose(means[1:], np.outer([0.1, 0.025], np.ones(3)))  # in widths of 0.2
     np.testing.assert_allclose(displacements[1:], np.outer([0.9, 0.036], np.ones(3)))

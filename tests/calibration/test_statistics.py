@@ -66,13 +66,13 @@ def test_compare_moments_by_hand():
     """Frames alternate between (1, 0) and (3, 0); the model says (2, 1) with variance 1.5, and y = (0, 0)."""
     sampled = np.tile([[1.0, 0.0], [3.0, 0.0]], (50, 1))
     found = compare_moments(np.array([2.0, 1.0]), 1.5, np.zeros(2), sampled)
-    assert found["mean_distance"] == pytest.approx(1.0)
-    assert found["mean_distance_error"] == pytest.approx(0.0, abs=1e-12)
-    assert found["variance_model"] == 1.5
-    assert found["variance_md"] == pytest.approx(100 / 99)
-    assert found["mean_square_displacement_model"] == pytest.approx(5 + 1.5)
-    assert found["mean_square_displacement_md"] == pytest.approx((1 + 9) / 2)
-    assert found["mean_square_displacement_md_error"] == pytest.approx(0.0, abs=1e-12)
+    assert found.mean_distance == pytest.approx(1.0)
+    assert found.mean_distance_error == pytest.approx(0.0, abs=1e-12)
+    assert found.variance_model == 1.5
+    assert found.variance_md == pytest.approx(100 / 99)
+    assert found.mean_square_displacement.model == pytest.approx(5 + 1.5)
+    assert found.mean_square_displacement.md == pytest.approx((1 + 9) / 2)
+    assert found.mean_square_displacement.md_error == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_right_model_agrees_within_its_errors():
@@ -82,11 +82,9 @@ def test_a_right_model_agrees_within_its_errors():
     variance = 1 / (1 + snr)
     mean = y * snr * variance
     found = compare_moments(mean, 3 * variance, y, mean + np.sqrt(variance) * rng.normal(size=(5000, 3)))
-    assert found["mean_distance"] < 4 * found["mean_distance_error"]
-    assert found["mean_distance_error"] == pytest.approx(np.sqrt(3 * variance / 5000), rel=0.5)
-    assert found["variance_md"] == pytest.approx(3 * variance, rel=4 * np.sqrt(2 / 15000))
-    difference = found["mean_square_displacement_md"] - found["mean_square_displacement_model"]
-    assert abs(difference) < 4 * found["mean_square_displacement_md_error"]
+    assert found.mean_distance_error == pytest.approx(np.sqrt(3 * variance / 5000), rel=0.5)
+    assert found.variance_md == pytest.approx(3 * variance, rel=4 * np.sqrt(2 / 15000))
+    assert abs(found.mean_square_displacement.z) < 4 and found.mean_z < 4
 
 
 def test_what_lies_outside_the_latent_space_counts():
@@ -95,11 +93,11 @@ def test_what_lies_outside_the_latent_space_counts():
     x = np.array([0.4, -0.2, 0.0]) + 0.5 * rng.normal(size=(400, 3))
     whole = compare_moments(np.zeros(3), 0.7, np.zeros(3), x)
     part = compare_moments(np.zeros(2), 0.7, np.zeros(2), x[:, :2], x[:, 2] ** 2)
-    key = "mean_square_displacement_md"
-    assert part[key] == pytest.approx(whole[key], rel=1e-12)
-    assert part[f"{key}_error"] == pytest.approx(whole[f"{key}_error"], rel=1e-12)
+    of_part, of_whole = part.mean_square_displacement, whole.mean_square_displacement
+    assert of_part.md == pytest.approx(of_whole.md, rel=1e-12)
+    assert of_part.md_error == pytest.approx(of_whole.md_error, rel=1e-12)
     outside = x[:, 2].var(ddof=1)  # its mean is not known to be zero in the one case, and is in the other
-    assert part["variance_md"] - whole["variance_md"] == pytest.approx((x[:, 2] ** 2).mean() - outside, rel=1e-9)
+    assert part.variance_md - whole.variance_md == pytest.approx((x[:, 2] ** 2).mean() - outside, rel=1e-9)
 
 
 DIMENSION, REPLICAS, FRAMES, REPEATS = 4, 8, 25, 300

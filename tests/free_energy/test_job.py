@@ -65,16 +65,17 @@ def test_files_and_interruption(with_geodesic):
     """Ctrl-C after three sweeps, then --resume, ends like a job that was not interrupted, by one process or by two."""
     whole = compute_free_energy(with_geodesic, **ASKED, workers=2)
     folder = with_geodesic / "free_energy"
-    assert json.loads((folder / "free_energy.json").read_text()) == whole
+    assert json.loads((folder / "free_energy.json").read_text()) == whole.to_json()
     with (folder / "profile.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == len(whole["windows"]["profile"]) == 12
+        assert len(list(csv.DictReader(file))) == len(whole.windows.profile) == 12
     overlap = np.loadtxt(folder / "overlap.csv", delimiter=",")
     np.testing.assert_allclose(overlap.sum(axis=1), 1, atol=1e-4)
     assert min(imread(folder / "free_energy.png").shape[:2]) > 300
-    assert all(np.isfinite(whole[name][key]) for name in ("windows", "annealing") for key in ("value", "error"))
-    assert whole["replica_exchange"] is None
+    np.testing.assert_allclose(overlap, whole.windows.overlap, atol=1e-6)
+    assert list(whole.estimates) == ["windows", "annealing"] and whole.replica_exchange is None
+    assert all(np.isfinite((estimate.value, estimate.error)).all() for estimate in whole.estimates.values())
     ensembles = len(overlap)
-    assert whole["evaluations"]["windows"] == 6 * ensembles * (30 + 10) * 10
+    assert whole.evaluations["windows"] == 6 * ensembles * (30 + 10) * 10
     sweeps = [np.load(folder / f"sweep_{index}.npy") for index in range(6)]
     assert {sweep.shape for sweep in sweeps} == {(ensembles, 10, 22, 3)}
 

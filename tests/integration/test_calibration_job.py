@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from spacetime_tps.calibration.job import calibrate
+from spacetime_tps.calibration.results import CalibrationResult
 from spacetime_tps.cli.app import app
 
 POINTS, WINDOWS, FRAMES = 2, 3, 10
@@ -55,7 +56,7 @@ def finished(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(finished) -> dict[str, Any]:
+def results(finished) -> CalibrationResult:
     return calibrate(finished, **ASKED, workers=1)
 
 
@@ -70,43 +71,32 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_files(finished, results):
-    folder = finished / "calibration"
-    assert json.loads((folder / "calibration.json").read_text()) == results
-    for name, rows in (("points", results["points"]), ("chords", results["curve"]["chords"])):
+    folder, found = finished / "calibration", results.to_json()
+    assert json.loads((folder / "calibration.json").read_text()) == found
+    for name, rows in (("points", found["points"]), ("chords", found["curve"]["chords"])):
         assert [{key: float(value) for key, value in row.items()} for row in table(folder / f"{name}.csv")] == rows
     assert min(imread(folder / "calibration.png").shape[:2]) > 300
 
 
 def test_points_span_the_stored_geodesics(finished, results):
     log_snr = np.concatenate([np.load(path)["log_snr"] for path in (finished / "geodesics").glob("*.npz")])
-    found = [row["log_snr"] for row in results["points"]]
+    found = [point.log_snr for point in results.points]
     np.testing.assert_allclose(found, np.linspace(log_snr.min() - 0.3, log_snr.max() + 0.3, POINTS))
 
 
 def test_curve_adds_up(results):
-    curve = results["curve"]
-    assert (len(curve["windows"]), len(curve["chords"])) == (WINDOWS, WINDOWS - 1)
-    for source in ("model", "md"):
-        divergences = np.array([chord[f"divergence_{source}"] for chord in curve["chords"]])
-        assert curve[f"energy_{source}"] == pytest.approx(0.5 * (WINDOWS - 1) * divergences.sum())
-        assert curve[f"length_{source}"] == pytest.approx(np.sqrt(divergences).sum())
-    assert curve["length_ratio"] == pytest.approx(curve["length_model"] / curve["length_md"])
-
-
-def test_scores_are_differences_in_errors(results):
-    for row in results["points"]:
-        model, dynamics, error = (row[f"mean_square_displacement_{key}"] for key in ("model", "md", "md_error"))
-        assert row["mean_square_displacement_z"] == pytest.approx((model - dynamics) / error)
-        assert row["mean_z"] == pytest.approx(row["mean_distance"] / row["mean_distance_error"])
-    for row in results["curve"]["chords"]:
-        difference = row["divergence_model"] - row["divergence_md"]
-        assert row["divergence_z"] == pytest.approx(difference / row["divergence_md_error"])
+    curve = results.curve
+    assert (len(curve.windows), len(curve.chords)) == (WINDOWS, WINDOWS - 1)
+    divergences = np.array([(chord.divergence.model, chord.divergence.md) for chord in curve.chords])
+    energies, lengths = 0.5 * (WINDOWS - 1) * divergences.sum(axis=0), np.sqrt(divergences).sum(axis=0)
+    assert (curve.energy.model, curve.energy.md) == pytest.approx(tuple(energies))
+    assert (curve.length.model, curve.length.md) == pytest.approx(tuple(lengths))
 
 
 def test_evaluations_are_counted(results):
     """3 ps and a frame every 0.05 ps, in steps of 1 fs."""
     each = 4 * (1000 + 40 * FRAMES)
-    assert results["evaluations"] == {"points": POINTS * each, "curve": WINDOWS * each}
+    assert results.evaluations == {"points": POINTS * each, "curve": WINDOWS * each}
 
 
 def test_nothing_depends_on_the_number_of_workers(copied, results):
@@ -121,6 +111,6 @@ def test_another_seed_gives_other_frames(copied, results):
     )
     assert output.exit_code == 0, output.output
     found = json.loads((copied / "calibration" / "calibration.json").read_text())
-    assert (found["seed"], results["seed"]) == (5, 0)
-    assert found["points"][0]["mean_distance"] != results["points"][0]["mean_distance"]
+    assert (found["seed"], results.seed) == (5, 0)
+    assert found["points"][0]["mean_distance"] != results.points[0].moments.mean_distance
     assert f"{sum(found['evaluations'].values()):,} energy evaluations" in output.output

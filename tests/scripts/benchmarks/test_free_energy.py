@@ -5,13 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from spacetime_tps.free_energy.results import AnnealingEstimate, FreeEnergyResult, WindowEstimate
+
 
 def test_free_energies_of_spacings(with_geodesic, script, monkeypatch):
     """Of a straight line at one SNR all three are one curve, and say the same ΔF between the ends."""
     module = script("free_energy")
-    estimate = {"value": 7.0, "error": 1.0}
-    job = {"windows": estimate, "annealing": estimate, "replica_exchange": None}
-    job["evaluations"] = {"windows": 1000, "annealing": 10}
+    windows = WindowEstimate(7.0, 1.0, 1.0, 100, (10, 10), (), np.eye(2))
+    annealing = AnnealingEstimate(7.0, 1.0, 7.0, 1.0, (2, 2), (8.0, -6.0), 1.0, 0.1)
+    evaluations = {"windows": 1000, "annealing": 10}
+    job = FreeEnergyResult(
+        "molecule", ("A", "B"), 300.0, "low_variance", 1, 6, 10, evaluations, windows, annealing, None
+    )
     monkeypatch.setattr(module, "compute_free_energy", lambda *_, **__: job)
     monkeypatch.setattr(module, "straight_line", lambda run, snr: module.need_geodesic(run, "low_variance").schedule)
     section = module.FreeEnergy(windows=12, frames=16, paths=2, repeats=2, straight_snr=(2000.0,))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spacetime_tps.free_energy.windows import frame_intervals, frictions, make_series, stiffened
+from spacetime_tps.free_energy.series import frame_intervals, frictions, make_series, stiffened
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.settings.windows import FreeEnergySettings
 
@@ -56,5 +56,5 @@ def test_windows_alone(run):
 
 def test_spring_constants_of_the_models_temperature(run):
     curve = straight_line(run, 5500.0)
-    ratio = np.exp(stiffened(run, curve).log_snr - curve.log_snr)
-    np.testing.assert_allclose(ratio, run.settings.samples.model_temperature / run.molecule.temperature)
+    np.testing.assert_allclose(np.exp(stiffened(curve, 900.0, 300.0).log_snr - curve.log_snr), 3.0)
+    np.testing.assert_array_equal(stiffened(curve, 300.0, 400.0).log_snr, curve.log_snr)  # never softer
