@@ -1,7 +1,7 @@
 """Damage the files of a finished run, one at a time, and run what reads them.
 
-A file is emptied, cut, filled with zeros, changed in one bit, deleted, or replaced by another of its kind. What reads it
-must refuse it by its name, or come to the results that it comes to without damage. The exit status is 1 if anything
+A file is emptied, cut, filled with zeros, changed in one bit, deleted, or replaced by another of its kind. What reads
+it must refuse it by its name, or come to the results that it comes to without damage. The exit status is 1 if anything
 fails in another way, is refused without the name of the file, or changes results without a word.
 """
 
@@ -257,7 +257,9 @@ class Attack:
         elif kind == "bit" and content:
             content[self.rng.randrange(len(content))] ^= 1 << self.rng.randrange(8)
         elif kind != "bit":
-            content = {"empty": bytearray(), "half": content[: len(content) // 2], "zeros": bytearray(len(content))}[kind]
+            content = {"empty": bytearray(), "half": content[: len(content) // 2], "zeros": bytearray(len(content))}[
+                kind
+            ]
         path.write_bytes(content)
 
 
