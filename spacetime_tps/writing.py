@@ -19,7 +19,7 @@ KEPT = "what was finished before is kept; mend this and go on with --resume"
 
 @contextmanager
 def told(path: Path, doing: str = "written") -> Iterator[None]:
-    """Errors of the operating system, and of HDF5, as an error that names the file.
+    """Errors of the operating system, also where a library tells of them in its own way, as one that names the file.
 
     Raises
     ------
@@ -31,9 +31,13 @@ def told(path: Path, doing: str = "written") -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{path} cannot be {doing} ({error.strerror or error}); {KEPT}") from error
     except RuntimeError as error:
-        if type(error).__name__ != "HDF5ExtError":  # of PyTables, which says in it that the disk is full
-            raise
-        raise OutputError(f"{path} cannot be {doing} by HDF5 (is the disk full?); {KEPT}") from error
+        if type(error).__name__ == "HDF5ExtError":  # of PyTables, which says in it that the disk is full
+            raise OutputError(f"{path} cannot be {doing} by HDF5 (is the disk full?); {KEPT}") from error
+        if str(error).startswith("TRR write error"):  # of mdtraj
+            raise OutputError(f"{path} cannot be {doing} as TRR (is the disk full?); {KEPT}") from error
+        if str(error).startswith("Symlink loop"):  # of pathlib
+            raise OutputError(f"{path} cannot be {doing} (its links lead to each other); {KEPT}") from error
+        raise
 
 
 @contextmanager

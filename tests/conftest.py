@@ -18,7 +18,7 @@ from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import Engine, InProcessPool
 from spacetime_tps.runs.beginning import prepared
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.inputs import with_kept_inputs
+from spacetime_tps.runs.inputs import sample_files, with_kept_inputs
 from spacetime_tps.runs.layout import BEGINNING
 from spacetime_tps.settings.files import load_settings, merge, open_run, parse_settings
 from spacetime_tps.settings.shipped import find_system
@@ -51,12 +51,12 @@ def script(monkeypatch):
 def begin_run() -> Callable[..., Run]:
     """Begin the run of a shipped system in a folder, with settings on top of the system's."""
 
-    def make(folder: Path, system: str = "alanine_dipeptide", seed: int = 7, **changes: Any) -> Run:
+    def make(folder: Path, system: str = "alanine_dipeptide", /, seed: int = 7, **changes: Any) -> Run:
         content = load_settings(find_system(system)).model_dump(mode="json", exclude_none=True, exclude_unset=True)
         settings = parse_settings(merge(content, changes), system)
         with prepared(folder, settings, seed, resume=False, overwrite=True):
             run = Run(folder, settings, seed)
-            run.finish(BEGINNING, time.perf_counter())
+            run.finish(BEGINNING, time.perf_counter(), results={"sample_files": sample_files(settings)})
         return run
 
     return make

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from spacetime_tps.progress import log
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import read_geodesic
+from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.stored import StoredTrajectory
 from spacetime_tps.runs.trajectories import write_topology_pdb
-from spacetime_tps.writing import write_json
+from spacetime_tps.writing import make_folder, remove, told, write_json
 
 TOOLS = ("openpathsampling", "plumed", *WRITERS)
 SOURCES = {
@@ -64,15 +67,15 @@ def export_run(
     reference_frames : int
         Of the reference for ``plumed``.
     overwrite : bool
-        Replace what is there.
+        Replace an earlier export. It is refused if there are files that the export has not written.
     trust_scripts : bool
         Whether force-field files that are not OpenMM's may run code; never stored.
 
     Returns
     -------
     dict
-        What ``export.json`` there holds, and ``folder``: ``to``, ``system``, ``run``, ``what``, ``trajectories`` (their
-        number), and ``note`` (what the format cannot hold, or how to go on).
+        What ``export.json`` there holds, but for the checksums of its ``files``, and ``folder``: ``to``, ``system``,
+        ``run``, ``what``, ``trajectories`` (their number), and ``note`` (what the format cannot hold, or how to go on).
 
     Raises
     ------
@@ -83,29 +86,66 @@ def export_run(
         raise ConfigError(f"--to: unknown tool or format {to!r}; there are {', '.join(TOOLS)}")
     opened = Run.open(run, trust_scripts=trust_scripts)
     target = Path(output) if output is not None else opened.path(layout.EXPORT) / to
-    if target.exists() and not overwrite:
+    with told(target, "used as the folder of an export"):
+        if target.is_symlink():
+            target = target.resolve(strict=True)
+        there = target.exists()
+    if there and not overwrite:
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
-    if target.exists() and not (target / REPORT).is_file():
-        raise OutputError(f"{target} holds something else than an earlier export; choose another --output")
+    if there:
+        _check_export(target)
     molecule = opened.molecule
     partial = target.with_name(f"partial-{target.name}")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    if partial.exists() and output is not None:
+        raise OutputError(f"{partial} is there already, and the export would write there first; move or remove it")
+    remove(partial)
+    make_folder(partial)
     try:
-        if to == "plumed":
-            made = _to_plumed(partial, opened, what, reference_frames)
-        else:
-            made = _to_trajectories(partial, opened, what or "reactive", to)
-        report = {"to": to, "system": molecule.name, "run": str(opened.folder.resolve())} | made
-        write_json(partial / REPORT, report)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+        with told(target):
+            if to == "plumed":
+                made = _to_plumed(partial, opened, what, reference_frames)
+            else:
+                made = _to_trajectories(partial, opened, what or "reactive", to)
+            report = {"to": to, "system": molecule.name, "run": str(opened.folder.resolve())} | made
+            files = {str(path.relative_to(partial)): asdict(FileDigest.of(path)) for path in _files(partial)}
+            write_json(partial / REPORT, report | {"files": files})
+            remove(target)
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     log.info("%s: %s", target, made["note"])
     return report | {"folder": str(target)}
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files and links in an export, but its report."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path for path in found if path != folder / REPORT)
+
+
+def _check_export(folder: Path) -> None:
+    """Refuse to replace what an earlier export has not written.
+
+    Raises
+    ------
+    OutputError
+        Naming the file.
+    """
+    path = folder / REPORT
+    if not path.is_file():
+        raise OutputError(f"{folder} holds something else than an earlier export; choose another --output")
+    try:
+        files = {name: FileDigest(**digest) for name, digest in json.loads(path.read_bytes())["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OutputError(
+            f"{path} is damaged, so that nothing says which files are of the export ({error}); choose another "
+            f"--output, or remove {folder}"
+        ) from error
+    for file in _files(folder):
+        name = str(file.relative_to(folder))
+        if name not in files or file.is_symlink() or FileDigest.of(file) != files[name]:
+            what = "has been changed since the export wrote it" if name in files else "was not written by the export"
+            raise OutputError(f"{file} {what}; move it out of the folder that is to be replaced, or remove it")
 
 
 def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from spacetime_tps.runs import layout
 from spacetime_tps.runs.beginning import check_output, prepared
 from spacetime_tps.runs.context import StageReport, make_coordinates
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.inputs import check_sample_files, sample_files
 from spacetime_tps.runs.layout import BEGINNING, TOPOLOGY
 from spacetime_tps.runs.requests import check_options
 from spacetime_tps.runs.trajectories import write_topology_pdb
@@ -135,7 +136,9 @@ def run(
             started = time.perf_counter()
             positions = next(iter(molecule.structures.values()))
             write_topology_pdb(begun.path(TOPOLOGY), molecule.openmm_topology, positions)
-            begun.finish(BEGINNING, started)
+            begun.finish(BEGINNING, started, results={"sample_files": sample_files(settings)})
+        elif not begun.is_finished("samples"):
+            check_sample_files(output, settings, begun.results(BEGINNING).get("sample_files", {}))
         log.info(
             "%s: %d atoms, %d latent coordinates, platform %s",
             molecule.name,

@@ -15,8 +15,19 @@ from spacetime_tps.errors import OutputError
 from spacetime_tps.progress import log
 from spacetime_tps.runs.folder import holds_run
 from spacetime_tps.runs.inputs import check_inputs, keep_inputs, with_kept_inputs
-from spacetime_tps.runs.layout import CONFIG, EXPORT, LOCK, PARTS, REPORTS, SUMMARY, TRAINING_CHECKPOINT, UNFINISHED
+from spacetime_tps.runs.layout import (
+    BEGINNING,
+    CONFIG,
+    EXPORT,
+    LOCK,
+    PARTS,
+    REPORTS,
+    SUMMARY,
+    TRAINING_CHECKPOINT,
+    UNFINISHED,
+)
 from spacetime_tps.runs.lock import locked
+from spacetime_tps.runs.reports import check_files, read_report, report_path
 from spacetime_tps.runs.requests import check_exclusive
 from spacetime_tps.settings.denoiser import Settings
 from spacetime_tps.settings.files import read_stored
@@ -75,6 +86,8 @@ def prepared(output: Path, settings: Settings, seed: int | None, resume: bool, o
         content, sources = with_kept_inputs(settings.model_dump(mode="json", exclude_none=True))
         if resume:
             seed = _check_same_run(output, content, seed)
+            if report_path(output, BEGINNING).is_file():
+                check_files(output, read_report(output, BEGINNING))
             check_inputs(output, sources)
         else:
             seed = 0 if seed is None else seed

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spacetime_tps.errors import OutputError
 from spacetime_tps.runs.layout import INPUTS
 from spacetime_tps.runs.reports import FileDigest
+from spacetime_tps.settings.run import FilesSettings, RunSettings
 from spacetime_tps.writing import make_folder, replacing
 
 
@@ -26,7 +29,12 @@ def with_kept_inputs(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     content : dict
         With paths relative to the run's folder for structures, force fields, a trained denoiser and a grid.
     sources : dict of str to Path
-        The file that each of these relative paths is a copy of.
+        The file that each of these relative paths is a copy of, and the files that force fields include.
+
+    Raises
+    ------
+    OutputError
+        If a force field includes a file that cannot be kept beside it.
     """
     sources: dict[str, Path] = {}
 
@@ -45,9 +53,10 @@ def with_kept_inputs(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     if "system" in content:
         system = content["system"]
         system["structures"] = {name: kept(path) for name, path in system["structures"].items()}
-        system["force_field"] = [
-            kept(name) if Path(name).is_absolute() and Path(name).is_file() else name for name in system["force_field"]
-        ]
+        files = [Path(name) for name in system["force_field"] if Path(name).is_absolute() and Path(name).is_file()]
+        names = _force_field_names(files)
+        sources |= {name: source for source, name in names.items()}
+        system["force_field"] = [names.get(Path(name), name) for name in system["force_field"]]
     for section, key in (("denoiser", "pretrained"), ("surface", "grid")):
         if content.get(section, {}).get(key) is not None:
             content[section][key] = kept(content[section][key])
@@ -58,6 +67,7 @@ def keep_inputs(folder: Path, sources: Mapping[str, Path]) -> None:
     """Copy inputs into the folder of a run."""
     make_folder(folder / INPUTS)
     for name, source in sources.items():
+        make_folder((folder / name).parent)
         with replacing(folder / name) as partial:
             shutil.copyfile(source, partial)
 
@@ -79,3 +89,82 @@ def check_inputs(folder: Path, sources: Mapping[str, Path]) -> None:
                 f"{source} has changed since the run in {folder} was begun, which kept {kept}; put the file back as it "
                 "was, or take --overwrite to begin anew"
             )
+
+
+def sample_files(settings: RunSettings) -> dict[str, dict[str, Any]]:
+    """Size and checksum of the user's own trajectories and weights, which are not copied, by path; JSON."""
+    return {str(path): asdict(FileDigest.of(path)) for path in _sample_files(settings)}
+
+
+def check_sample_files(folder: Path, settings: RunSettings, known: Mapping[str, Any]) -> None:
+    """Refuse trajectories and weights of the user that are not as they were when a run was begun.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    settings : RunSettings
+    known : mapping
+        What :func:`sample_files` gave then.
+
+    Raises
+    ------
+    OutputError
+        Naming the file.
+    """
+    for path in _sample_files(settings):
+        if asdict(FileDigest.of(path)) != known.get(str(path)):
+            raise OutputError(
+                f"{path} has changed since the run in {folder} was begun; put the file back as it was, or take "
+                "--overwrite to begin anew"
+            )
+
+
+def _sample_files(settings: RunSettings) -> tuple[Path, ...]:
+    samples = settings.samples
+    return (*samples.trajectories, *(samples.weights or ())) if isinstance(samples, FilesSettings) else ()
+
+
+def _force_field_names(files: Iterable[Path]) -> dict[Path, str]:
+    """Names in the run of force-field files and of all that they include, by which includes find each other.
+
+    Files of one folder, and of folders in it, stay together in a folder of the run.
+    """
+    files = list(dict.fromkeys(files))
+    folders = sorted({file.parent for file in files}, key=lambda folder: len(folder.parts))
+    tops: dict[Path, str] = {}
+    for folder in folders:
+        if not any(folder.is_relative_to(top) for top in tops):
+            tops[folder] = f"{INPUTS}/force_field" + (f"_{len(tops) + 1}" if tops else "")
+    names: dict[Path, str] = {}
+    for file in files:
+        top = next(top for top in tops if file.is_relative_to(top))
+        place = PurePosixPath(tops[top])
+        waiting = [(file, str(place / file.relative_to(top).as_posix()))]
+        for source, name in waiting:  # grows while it is walked
+            if source in names:
+                if names[source] != name:
+                    raise OutputError(f"{source} is included by two names, one of them a link; include it by its own")
+                continue
+            names[source] = name
+            waiting += _included(source, name, top, place)
+    return names
+
+
+def _included(source: Path, name: str, top: Path, place: PurePosixPath) -> Iterator[tuple[Path, str]]:
+    """Files that a force-field file includes from its folder, and their names in the run; not those of OpenMM."""
+    from spacetime_tps.dynamics.safe_xml import read_xml
+
+    if source.suffix == ".prmtop":
+        return
+    for include in read_xml(source).includes:
+        found = source.parent / include
+        if not found.is_file():
+            continue  # comes with OpenMM or this package
+        kept = PurePosixPath(os.path.normpath(PurePosixPath(name).parent / include))
+        if not kept.is_relative_to(place) or not found.resolve().is_relative_to(top):
+            raise OutputError(
+                f"{source} includes {include}, which is not in {top}; a run keeps a copy of its force field, so put "
+                "the file there and include it by its relative name"
+            )
+        yield found.resolve(), str(kept)

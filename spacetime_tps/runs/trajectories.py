@@ -6,6 +6,7 @@ Every file is written beside its final name first and renamed when complete.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import mdtraj
@@ -18,8 +19,9 @@ from openmm.app.internal import xtc_utils
 
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.errors import OutputError, TrajectoryError
+from spacetime_tps.runs.hdf5 import read_hdf5
 from spacetime_tps.runs.trajectory_files import check_frames
-from spacetime_tps.writing import replacing
+from spacetime_tps.writing import KEPT, replacing
 
 
 def write_trr(
@@ -64,8 +66,10 @@ def write_trr(
         _checked(path, "box vectors", vectors, (frames, 3, 3)),
         np.zeros(frames, dtype=np.float32),  # alchemical λ
     )
-    with replacing(path) as partial, TRRTrajectoryFile(str(partial), "w") as file:
-        file._write(xyz, *columns, vel)  # the public write() takes no velocities
+    with replacing(path) as partial:
+        with TRRTrajectoryFile(str(partial), "w") as file:
+            file._write(xyz, *columns, vel)  # the public write() takes no velocities
+        _check_written(path, xyz, lambda: read_trr(partial)[0])
 
 
 def read_trr(path: Path) -> tuple[FloatArray, FloatArray | None, FloatArray]:
@@ -121,16 +125,28 @@ def write_hdf5(
     xyz = _checked_positions(path, trajectory.xyz)
     frames = len(xyz)
     energy = None if potential_energy is None else _checked(path, "energies", potential_energy, (frames,))
-    with replacing(path) as partial, HDF5TrajectoryFile(str(partial), "w") as file:
-        file.topology = trajectory.topology
-        file.write(
-            xyz,
-            time=_checked(path, "times", trajectory.time, (frames,)),
-            cell_lengths=trajectory.unitcell_lengths,
-            cell_angles=trajectory.unitcell_angles,
-            potentialEnergy=energy,
-            temperature=None if temperature is None else np.full(frames, temperature),
-        )
+    with replacing(path) as partial:
+        with HDF5TrajectoryFile(str(partial), "w") as file:
+            file.topology = trajectory.topology
+            file.write(
+                xyz,
+                time=_checked(path, "times", trajectory.time, (frames,)),
+                cell_lengths=trajectory.unitcell_lengths,
+                cell_angles=trajectory.unitcell_angles,
+                potentialEnergy=energy,
+                temperature=None if temperature is None else np.full(frames, temperature),
+            )
+        _check_written(path, xyz, lambda: read_hdf5(partial).xyz)
+
+
+def _check_written(path: Path, positions: FloatArray, read: Callable[[], FloatArray]) -> None:
+    """Read what was written: the libraries of both formats say nothing if the disk is full when they close a file."""
+    try:
+        whole = np.array_equal(read(), positions)
+    except TrajectoryError:
+        whole = False
+    if not whole:
+        raise OutputError(f"{path} cannot be written whole (is the disk full?); {KEPT}")
 
 
 def read_xtc(path: Path, topology: mdtraj.Topology) -> mdtraj.Trajectory:

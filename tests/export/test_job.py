@@ -78,7 +78,10 @@ def report_again(folder: Path, part: str) -> None:
 def test_every_tool(run, to):
     report = export_run(run, to)
     folder = run / "export" / to
-    assert json.loads((folder / "export.json").read_text()) | {"folder": str(folder)} == report
+    written = json.loads((folder / "export.json").read_text())
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written.pop("files").keys() == there - {"export.json"}
+    assert written | {"folder": str(folder)} == report
     assert (report["to"], report["system"]) == (to, "alanine_dipeptide")
     assert report["note"]
     assert (folder / "topology.pdb").is_file()
@@ -170,6 +173,32 @@ def test_what_is_not_an_export_stays(run, tmp_path):
         with pytest.raises(OutputError, match="holds something else than an earlier export"):
             export_run(run, "xtc", output=folder, overwrite=True)
     assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "reactive_0000.xtc", "sub/notes.txt", "link"])
+def test_files_of_the_user_stay(run, name):
+    folder = Path(export_run(run, "xtc")["folder"])
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.symlink_to(run / "config.yaml") if name == "link" else file.write_text("mine")
+    with pytest.raises(OutputError, match=rf"{name} (was not written by|has been changed since) the export.*move it"):
+        export_run(run, "xtc", overwrite=True)
+    assert file.is_symlink() or file.read_text() == "mine"
+    file.unlink()
+    export_run(run, "xtc", overwrite=True)
+
+
+def test_a_report_that_is_damaged(run):
+    (Path(export_run(run, "xtc")["folder"]) / "export.json").write_text("{")
+    with pytest.raises(OutputError, match=r"export\.json is damaged"):
+        export_run(run, "xtc", overwrite=True)
+
+
+def test_a_folder_beside_the_export_stays(run, tmp_path):
+    (tmp_path / "partial-xtc").mkdir()
+    with pytest.raises(OutputError, match=r"partial-xtc is there already"):
+        export_run(run, "xtc", output=tmp_path / "xtc")
+    assert (tmp_path / "partial-xtc").is_dir()
 
 
 def test_a_failed_export_keeps_the_earlier_one(run, crossing):
