@@ -242,7 +242,7 @@ class Reference:
                     started = time.perf_counter()
                     with run.workers():
                         report = make_samples(run)
-                    run.finish("samples", started, report.evaluations, report.results, [BEGINNING])
+                    run.finish("samples", started, report.evaluations, report.results.to_json(), [BEGINNING])
                 estimate = replica_estimate(run, np.random.default_rng(run.seed("replica estimate")))
                 spent = run.report("samples").evaluations["sampling"]
             if estimate is None:

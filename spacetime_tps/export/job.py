@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,47 @@ REFERENCE_FRAMES = 10
 REPORT = "export.json"
 
 
+@dataclass(frozen=True)
+class ExportResult:
+    """Of an export.
+
+    Attributes
+    ----------
+    to : str
+    system : str
+    run : str
+        Its folder.
+    what : str
+    trajectories : int
+        Number of them.
+    note : str
+        What the format cannot hold, or how to go on.
+    folder : Path
+        Where it was written to.
+    """
+
+    to: str
+    system: str
+    run: str
+    what: str
+    trajectories: int
+    note: str
+    folder: Path
+
+    def to_json(self) -> dict[str, object]:
+        """What ``export.json`` in the folder holds; all but where this is."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was written for a tool; see :class:`ExportResult`."""
+
+    what: str
+    trajectories: int
+    note: str
+
+
 def export_run(
     run: str | Path,
     to: str,
@@ -47,7 +88,7 @@ def export_run(
     reference_frames: int = REFERENCE_FRAMES,
     overwrite: bool = False,
     trust_scripts: bool = False,
-) -> dict[str, Any]:
+) -> ExportResult:
     """Write trajectories of a run in the format of another tool.
 
     Parameters
@@ -70,9 +111,8 @@ def export_run(
 
     Returns
     -------
-    dict
-        What ``export.json`` there holds, and ``folder``: ``to``, ``system``, ``run``, ``what``, ``trajectories`` (their
-        number), and ``note`` (what the format cannot hold, or how to go on).
+    ExportResult
+        What ``export.json`` there holds, and the folder.
 
     Raises
     ------
@@ -87,7 +127,6 @@ def export_run(
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
     if target.exists() and not (target / REPORT).is_file():
         raise OutputError(f"{target} holds something else than an earlier export; choose another --output")
-    molecule = opened.molecule
     partial = target.with_name(f"partial-{target.name}")
     if partial.exists():
         shutil.rmtree(partial)
@@ -97,18 +136,26 @@ def export_run(
             made = _to_plumed(partial, opened, what, reference_frames)
         else:
             made = _to_trajectories(partial, opened, what or "reactive", to)
-        report = {"to": to, "system": molecule.name, "run": str(opened.folder.resolve())} | made
-        write_json(partial / REPORT, report)
+        result = ExportResult(
+            to=to,
+            system=opened.molecule.name,
+            run=str(opened.folder.resolve()),
+            what=made.what,
+            trajectories=made.trajectories,
+            note=made.note,
+            folder=target,
+        )
+        write_json(partial / REPORT, result.to_json())
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    log.info("%s: %s", target, made["note"])
-    return report | {"folder": str(target)}
+    log.info("%s: %s", target, result.note)
+    return result
 
 
-def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> dict[str, Any]:
+def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> _Made:
     settings, molecule = run.settings, run.molecule
     if to == "openpathsampling" and what not in UNBIASED:
         raise ConfigError(
@@ -125,7 +172,7 @@ def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> dict[str, An
         note = NOTES[to]
         if what not in UNBIASED:
             log.warning("%s are not unbiased dynamics: their times and velocities are those of driven molecules", what)
-    return {"what": what, "trajectories": len(trajectories), "note": note}
+    return _Made(what, len(trajectories), note)
 
 
 def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
@@ -139,7 +186,7 @@ def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
     return found
 
 
-def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[str, Any]:
+def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> _Made:
     molecule, chosen = run.molecule, run.coordinates.positioned
     what = what or ("low_variance" if chosen is not None else "reactive")
     heavy = select(molecule.topology, "element != H", "atoms of the reference")
@@ -169,4 +216,4 @@ def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[st
         folder / "topology.pdb", boxed_topology(molecule), molecule.structures[molecule.states[0].structure]
     )
     note = f"{frames} frames of {source}, {apart}, LAMBDA {reference.decay:.2f} nm⁻²; run PLUMED on plumed.dat there"
-    return {"what": what, "trajectories": 1, "note": note}
+    return _Made(what, 1, note)

@@ -15,6 +15,7 @@ from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.pipeline.potential import train_potential
 from spacetime_tps.pipeline.samples import latent_samples
+from spacetime_tps.pipeline.stage_results import DenoiserResult, DenoisingErrors, MomentsCheck
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.denoiser import write_denoiser
@@ -28,7 +29,7 @@ from spacetime_tps.training.mixtures import make_mixture
 _NOISED = 4000  # samples, at least, for an error
 
 
-def make_denoiser(run: Run) -> StageReport:
+def make_denoiser(run: Run) -> StageReport[DenoiserResult]:
     """Make and check the denoiser; write ``denoiser.safetensors``."""
     settings = run.settings.denoiser
     training = read_training_set(run)
@@ -44,18 +45,22 @@ def make_denoiser(run: Run) -> StageReport:
     errors = denoising_errors(run, made.compared, x[held_out], training.weights[held_out], noise_seed)
     check, evaluations = _check_by_dynamics(made.denoiser, x, training, run, check_seed)
     write_denoiser(run, made.denoiser, run.path(DENOISER))
-    results = made.results | {
-        "kind": settings.kind,
-        "unit": run.coordinates.unit,
-        "denoising_error": errors,
-        "restrained_dynamics": check,
-    }
+    fit = made.results
+    results = DenoiserResult(
+        kind=settings.kind,
+        unit=run.coordinates.unit,
+        denoising_error=errors,
+        restrained_dynamics=check,
+        components=fit.components,
+        held_out_log_likelihood=fit.held_out_log_likelihood,
+        training=fit.training,
+    )
     return StageReport({"model_check": evaluations}, results)
 
 
 def denoising_errors(
     run: Run, compared: Mapping[str, Denoiser], x: FloatArray, weights: FloatArray, seed: np.random.SeedSequence
-) -> list[dict[str, float]]:
+) -> list[DenoisingErrors]:
     """Held-out E|x − x̂|² of several denoisers, over the range of SNR."""
     rows, unit, noise_space = [], squared(run.coordinates.unit), run.coordinates.noise_space()
     low, high = np.log(run.settings.geodesics.snr_bounds)
@@ -67,7 +72,7 @@ def denoising_errors(
             )
             for name, model in compared.items()
         }
-        rows.append({"log_snr": float(log_snr)} | errors)
+        rows.append(DenoisingErrors(float(log_snr), **errors))
         told = ", ".join(f"{name.replace('_', ' ')} {error:.3e}{unit}" for name, error in errors.items())
         log.info("log SNR %5.2f: held-out error of %s", log_snr, told)
     return rows
@@ -75,7 +80,7 @@ def denoising_errors(
 
 def _check_by_dynamics(
     denoiser: Denoiser, x: FloatArray, training: TrainingSet, run: Run, seed: np.random.SeedSequence
-) -> tuple[list[dict[str, float]], int]:
+) -> tuple[list[MomentsCheck], int]:
     """Moments by the model beside those of restrained dynamics at the model's temperature."""
     count = run.settings.denoiser.check_points
     if not count:
@@ -92,7 +97,7 @@ def _check_by_dynamics(
     latent, outside = windows.project(run.coordinates)
     rows, unit = [], squared(run.coordinates.unit)
     for index in range(count):
-        row = {"log_snr": float(log_snr[index])} | compare_moments(
+        compared = compare_moments(
             moments.mean[index].numpy(),
             float(moments.variance[index]),
             points.y[index].numpy(),
@@ -100,10 +105,11 @@ def _check_by_dynamics(
             outside[index].ravel(),
             blocks=run.settings.windows.replicas,
         )
+        row = MomentsCheck(log_snr=float(log_snr[index]), **compared)
         log.info(
             "log SNR %5.2f: variance%s %.4f by the model, %.4f by dynamics; means %.4f ± %.4f apart",
-            *(row["log_snr"], f" in{unit}" if unit else ""),
-            *(row[k] for k in ("variance_model", "variance_md", "mean_distance", "mean_distance_error")),
+            *(row.log_snr, f" in{unit}" if unit else ""),
+            *(row.variance_model, row.variance_md, row.mean_distance, row.mean_distance_error),
         )
         rows.append(row)
     return rows, windows.evaluations
