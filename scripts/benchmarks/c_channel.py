@@ -23,7 +23,7 @@ from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings
 from spacetime_tps.spacetime import Geodesic, Points, VarianceBound
-from spacetime_tps.surfaces.job import path_figures, run_walkers, solve, straight_line
+from spacetime_tps.surfaces.job import measure_paths, run_walkers, solve, straight_line
 from spacetime_tps.surfaces.surface import Surface
 
 STRAIGHT_LOG_SNR = (2.0, 3.0, 4.0, 5.0)
@@ -86,17 +86,17 @@ class Channel:
         rows, evaluations = [], 0
         for name, curve, geodesic in curves(surface, settings, seed):
             walkers = run_walkers(surface, curve, paths, np.random.default_rng([seed, 1]))
-            found = path_figures(surface, walkers)
+            found = measure_paths(surface, walkers)
             evaluations += walkers.evaluations
             rows.append(
                 Row(
                     name,
-                    found["max_energy"]["mean"],
-                    found["max_energy"]["sd"],
-                    found["max_energy_on_segments"]["mean"],
-                    found["reached_b_percentage"],
-                    found["through_channel_percentage"],
-                    found["steps_per_path"],
+                    found.max_energy.mean,
+                    found.max_energy.sd,
+                    found.max_energy_on_segments.mean,
+                    found.reached_b_percentage,
+                    found.through_channel_percentage,
+                    found.steps_per_path,
                     None if geodesic is None else geodesic.length,
                     None if geodesic is None else geodesic.feasible,
                 )

@@ -13,7 +13,6 @@ denoisers on the same samples. Two heads, the plain network that is the gradient
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import shutil
@@ -35,17 +34,20 @@ from spacetime_tps.calibration.job import calibrate, measure_curve
 from spacetime_tps.calibration.results import CurveComparison
 from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
-from spacetime_tps.errors import SpacetimeError
+from spacetime_tps.errors import GeometryError, SpacetimeError
 from spacetime_tps.pipeline.annealed_paths import make_paths
 from spacetime_tps.pipeline.geodesics import endpoints, network_constraints, save_geodesic
+from spacetime_tps.pipeline.stage_results import PathFigures, ReactiveResult
+from spacetime_tps.pipeline.summary import read_summary
 from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import BEGINNING, SAMPLES, SUMMARY
+from spacetime_tps.runs.layout import BEGINNING, SAMPLES
 from spacetime_tps.runs.read import TrainingSet, geodesic_names, read_training_set
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings, merge
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.spacetime import solve_geodesic
+from spacetime_tps.spacetime.figures import GeodesicFigures
 from spacetime_tps.statistics.blocks import held_out_blocks
 from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.threads import one_thread
@@ -98,8 +100,9 @@ class Row:
 
     Attributes
     ----------
-    geodesics, paths, reactive : dict
-        As the main job reports them.
+    geodesics : dict of str to GeodesicFigures
+    paths : PathFigures, optional
+    reactive : ReactiveResult, optional
     lengths : Lengths, optional
     message : str, optional
         Why there are no lengths.
@@ -107,9 +110,9 @@ class Row:
 
     name: str
     training_seconds: float
-    geodesics: dict[str, dict[str, Any]]
-    paths: dict[str, Any]
-    reactive: dict[str, Any] = field(default_factory=dict)
+    geodesics: dict[str, GeodesicFigures]
+    paths: PathFigures | None
+    reactive: ReactiveResult | None = None
     components: int | None = None
     wall_seconds: float | None = None
     evaluations: int = 0
@@ -259,7 +262,7 @@ class Molecule:
         seed = int(run.seed("two heads").generate_state(1)[0])
         denoiser = train_two_heads(kept, weights, noise_space, (low, high + 2), run.settings.denoiser, seed)
         seconds = time.perf_counter() - begun_at
-        geodesics: dict[str, dict[str, Any]] = {}
+        geodesics: dict[str, GeodesicFigures] = {}
         found, message = None, None
         bound, shell = network_constraints(noise_space, settings)
         for name, constraints in {"unconstrained": (shell,), "low_variance": (bound, shell)}.items():
@@ -276,11 +279,11 @@ class Molecule:
                     graph_samples=settings.graph_samples,
                     channels=1,
                 )
-            except SpacetimeError as error:
-                geodesics[name] = {"message": str(error)}
+            except GeometryError as error:
+                geodesics[name] = GeodesicFigures.of_failure(error)
                 continue
             save_geodesic(run, name, geodesic)
-            geodesics[name] = geodesic.to_json()
+            geodesics[name] = GeodesicFigures.of(geodesic)
         run.finish("geodesics", begun_at)
         if "low_variance" in geodesic_names(run):
             sizes = (self.calibration.windows, self.calibration.frames)
@@ -290,7 +293,7 @@ class Molecule:
                 message = str(error)
         report = make_paths(run)
         evaluations = sum(report.evaluations.values())
-        paths = report.results.get("paths", {})
+        paths = report.results.paths
         return denoiser, Row(
             "two heads", seconds, geodesics, paths, evaluations=evaluations, lengths=found, message=message
         )
@@ -318,17 +321,17 @@ def share_samples(source: Path, target: Path, config: Path) -> None:
 
 
 def _of_run(name: str, output: Path) -> Row:
-    summary = json.loads((output / SUMMARY).read_text())
+    summary = read_summary(Run.open(output))
     return Row(
         name,
-        summary["wall_seconds"]["denoiser"],
-        summary["geodesics"],
-        summary["paths"],
-        summary["reactive"],
-        summary["denoiser"].get("components"),
-        summary["wall_seconds"]["total"],
-        summary["energy_evaluations"]["total"],
-        summary["energy_evaluations"]["sampling"],
+        summary.wall_seconds["denoiser"],
+        summary.geodesics.geodesics,
+        summary.paths.paths,
+        summary.reactive,
+        summary.denoiser.components,
+        summary.total_seconds,
+        summary.total_evaluations,
+        summary.energy_evaluations["sampling"],
     )
 
 
@@ -381,10 +384,12 @@ def _tables(rows: Sequence[Row]) -> list[str]:
 
 
 def _geodesics(row: Row) -> list[str]:
-    negative = [row.geodesics.get(curve, {}).get("negative_chord_fraction") for curve in CURVES]
+    found = [row.geodesics.get(curve) for curve in CURVES]
+    negative = [None if of is None else of.negative_chord_fraction for of in found]
+    low_variance = row.geodesics.get("low_variance")
     return [
         *(row.name, number(row.training_seconds), *(number(None if n is None else 100 * n, 2) for n in negative)),
-        yes_no(row.geodesics.get("low_variance", {}).get("feasible", False)),
+        yes_no(low_variance is not None and low_variance.feasible),
         *length_cells(row.lengths),
     ]
 
@@ -401,13 +406,19 @@ def length_cells(found: Lengths | None) -> list[str]:
 
 
 def _main_job(row: Row) -> list[str]:
-    rmsd, highest = (row.paths.get(key, {}) for key in ("rmsd_angstrom", "ets_kj_per_mol"))
-    shots = row.reactive.get("shots")
+    paths, reactive = row.paths, row.reactive
+    if paths is None:
+        figures = ["–"] * 3
+    else:
+        rmsd, highest = paths.rmsd_angstrom, paths.ets_kj_per_mol
+        figures = [
+            number(paths.target_hit_percentage),
+            number(rmsd.mean, 2, rmsd.sd),
+            number(highest.mean, 1, highest.sd),
+        ]
     return [
-        *(row.name, number(row.paths.get("target_hit_percentage"))),
-        number(rmsd.get("mean"), 2, rmsd.get("sd")),
-        number(highest.get("mean"), 1, highest.get("sd")),
-        *(f"{row.reactive['reactive']} / {shots}" if shots else "–", number(row.evaluations)),
+        *(row.name, *figures),
+        *(f"{reactive.reactive} / {reactive.shots}" if reactive and reactive.shots else "–", number(row.evaluations)),
         number(row.wall_seconds),
     ]
 

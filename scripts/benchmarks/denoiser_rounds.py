@@ -8,7 +8,6 @@ first round lie along the straight line.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,8 +16,8 @@ import yaml
 from common import Bench, Result, number, start, table
 from denoiser_molecule import Calibration, Lengths, evaluations_of, length_cells, share_samples
 
+from spacetime_tps.pipeline.summary import read_summary
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import SUMMARY
 from spacetime_tps.settings.files import merge
 
 SETTINGS: dict[str, Any] = {
@@ -76,20 +75,19 @@ class Rounds:
             if rounds != self.rounds[0]:
                 share_samples(folder / str(self.rounds[0]), run, config)
             start(run, config, seed)
-            summary = json.loads((run / SUMMARY).read_text())
-            history = Run.open(run).results("geodesics").get("rounds", [])
-            kinds = ("found", "length_model", "length_md", "length_md_error")
+            summary = read_summary(Run.open(run))
+            history, paths = summary.geodesics.rounds or [], summary.paths.paths
             rows.append(
                 Row(
                     rounds,
-                    [Round(*(figures[kind] for kind in kinds)) for figures in history],
+                    [Round(of.found, of.length_model, of.length_md, of.length_md_error) for of in history],
                     self.calibration.lengths(run),
-                    summary["paths"].get("target_hit_percentage"),
-                    summary["reactive"].get("reactive", 0),
-                    summary["reactive"].get("shots", 0),
-                    summary["energy_evaluations"]["total"],
-                    summary["energy_evaluations"]["sampling"],
-                    summary["wall_seconds"]["total"],
+                    None if paths is None else paths.target_hit_percentage,
+                    summary.reactive.reactive,
+                    summary.reactive.shots,
+                    summary.total_evaluations,
+                    summary.energy_evaluations["sampling"],
+                    summary.total_seconds,
                 )
             )
         return Result(seed, evaluations_of(rows), rows)

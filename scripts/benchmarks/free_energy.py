@@ -237,7 +237,7 @@ class Reference:
                     started = time.perf_counter()
                     with run.workers():
                         report = make_samples(run)
-                    run.finish("samples", started, report.evaluations, report.results, [BEGINNING])
+                    run.finish("samples", started, report.evaluations, report.results.to_json(), [BEGINNING])
                 ladder, rng = read_ladder(run), np.random.default_rng(run.seed("replica estimate"))
                 estimate = None if ladder is None else replica_estimate(ladder, run.molecule.kt, rng)
                 spent = run.report("samples").evaluations["sampling"]

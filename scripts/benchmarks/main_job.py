@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from common import Bench, number, slashed, table
 
-from spacetime_tps.runs.layout import SUMMARY
+from spacetime_tps.pipeline.stage_results import PathFigures
+from spacetime_tps.pipeline.summary import read_summary
+from spacetime_tps.runs.folder import Run
 
 
 @dataclass(frozen=True)
@@ -55,24 +56,23 @@ class MainJob:
     every_seed: ClassVar[bool] = True
 
     def measure(self, bench: Bench, seed: int) -> MainJobResult:
-        """Figures of a run's ``summary.json``."""
-        summary = json.loads((bench.main_job(seed) / SUMMARY).read_text())
-        reactive, geodesics = summary["reactive"], summary["geodesics"].values()
-        curves = {"low-variance geodesic": summary["paths"]}
-        curves["region-avoiding geodesic"] = summary["paths_region_avoiding"]
-        curves |= {name.replace("_", " "): figures for name, figures in summary["baselines"].items()}
+        """Figures of a run's summary."""
+        summary = read_summary(Run.open(bench.main_job(seed)))
+        reactive, geodesics, paths = summary.reactive, summary.geodesics.geodesics.values(), summary.paths
+        curves = {"low-variance geodesic": paths.paths, "region-avoiding geodesic": paths.paths_region_avoiding}
+        curves |= {name.replace("_", " "): figures for name, figures in paths.baselines.items()}
         return MainJobResult(
             seed,
-            summary["energy_evaluations"]["total"],
-            summary["energy_evaluations"]["sampling"],
-            summary["wall_seconds"]["total"],
-            reactive.get("reactive", 0),
-            reactive.get("shots", 0),
-            reactive.get("evaluations_per_reactive"),
-            max(geodesic.get("negative_chord_fraction", 0) for geodesic in geodesics),
-            max(geodesic.get("speed_ratio", 0) for geodesic in geodesics),
-            all(geodesic.get("feasible", False) for geodesic in geodesics),
-            [_paths(name, figures) for name, figures in curves.items() if "target_hit_percentage" in figures],
+            summary.total_evaluations,
+            summary.energy_evaluations["sampling"],
+            summary.total_seconds,
+            reactive.reactive,
+            reactive.shots,
+            reactive.evaluations_per_reactive,
+            max(geodesic.negative_chord_fraction or 0 for geodesic in geodesics),
+            max(geodesic.speed_ratio or 0 for geodesic in geodesics),
+            all(geodesic.feasible for geodesic in geodesics),
+            [_paths(name, figures) for name, figures in curves.items() if figures is not None],
         )
 
     def tables(self, results: Sequence[MainJobResult]) -> list[str]:
@@ -103,10 +103,17 @@ class MainJob:
         return [table(columns, rows), table(named, costs)]
 
 
-def _paths(curve: str, figures: dict[str, Any]) -> Paths:
-    rmsd, highest, region = (figures.get(key) for key in ("rmsd_angstrom", "ets_kj_per_mol", "fraction_in_region"))
-    parts = [of[part] for of in (rmsd, highest) for part in ("mean", "sd")]
-    return Paths(curve, figures["target_hit_percentage"], *parts, None if region is None else 100 * region)
+def _paths(curve: str, figures: PathFigures) -> Paths:
+    rmsd, highest, region = figures.rmsd_angstrom, figures.ets_kj_per_mol, figures.fraction_in_region
+    return Paths(
+        curve,
+        figures.target_hit_percentage,
+        rmsd.mean,
+        rmsd.sd,
+        highest.mean,
+        highest.sd,
+        None if region is None else 100 * region,
+    )
 
 
 def _mean(rows: Sequence[Paths], name: str) -> float | None:

@@ -102,7 +102,6 @@ class Schedules:
         kt = run.molecule.kt
         difference, error = bar(forward / kt, backward / kt)
         metrics = measure_paths(run, there).summary()
-        highest = metrics["ets_kj_per_mol"]
         return Row(
             curve=name,
             schedule=kind,
@@ -117,9 +116,9 @@ class Schedules:
             bar=kt * difference,
             bar_error=kt * error,
             dissipated_there=float(forward.mean()) - kt * difference,
-            hits=metrics["target_hit_percentage"],
-            highest=highest["mean"],
-            highest_error=highest["standard_error"],
+            hits=metrics.target_hit_percentage,
+            highest=metrics.ets_kj_per_mol.mean,
+            highest_error=metrics.ets_kj_per_mol.standard_error,
         )
 
     def tables(self, results: Sequence[Result[Row]]) -> list[str]:

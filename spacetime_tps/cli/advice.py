@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spacetime_tps.pipeline.summary import Summary
 
 
-def advise(summary: Mapping[str, Any]) -> str:
+def advise(summary: Summary) -> str:
     """The likely reason why no shot was reactive, and the setting to change first.
 
     Parameters
     ----------
-    summary : mapping
-        What ``summary.json`` of the run holds.
+    summary : Summary
+        Of the run.
     """
-    reactive, paths = summary["reactive"], summary["paths"]
-    geodesic = summary["geodesics"].get("low_variance", {})
-    shots, hits = reactive["shots"], paths.get("target_hit_percentage")
-    if not shots and hits is None:
-        reason = f"no low-variance geodesic was found ({geodesic.get('message', 'it was not solved for')})"
+    reactive, paths, geodesic = summary.reactive, summary.paths.paths, summary.geodesics.low_variance
+    shots = reactive.shots
+    if not shots and paths is None:
+        message = "it was not solved for" if geodesic is None else geodesic.message
+        reason = f"no low-variance geodesic was found ({message})"
         change = "raise geodesics.variance_bound to the bound that this message names, or sample longer"
     elif not shots:
-        reason, change = str(reactive["message"]), "change what this message names"
-    elif reactive["failed_shots"] > 0.5 * shots:
-        reason = f"{reactive['failed_shots']} of {shots} shots broke down (see 'failure' in reactive/shots.csv)"
+        reason, change = str(reactive.message), "change what this message names"
+    elif reactive.failed_shots > 0.5 * shots:
+        reason = f"{reactive.failed_shots} of {shots} shots broke down (see 'failure' in reactive/shots.csv)"
         change = "take a smaller system.time_step"
-    elif reactive["undecided_shots"] > 0.5 * shots:
-        reason = f"{reactive['undecided_shots']} of {shots} shots reached no state within shooting.time_limit"
+    elif reactive.undecided_shots > 0.5 * shots:
+        reason = f"{reactive.undecided_shots} of {shots} shots reached no state within shooting.time_limit"
         change = "take a longer shooting.time_limit, or larger boxes in system.states"
-    elif not hits:
+    elif paths is None or not paths.target_hit_percentage:
         reason = "no annealed path reached the target, so the shots may have started far from the barrier"
         change = "take a longer paths.length, or a higher geodesics.end_snr"
     else:

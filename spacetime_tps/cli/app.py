@@ -120,11 +120,16 @@ def run(
             trust_scripts=trust_scripts,
         )
     from spacetime_tps.cli.tables import print_summary, print_surface_summary
+    from spacetime_tps.surfaces.job import SurfaceSummary
 
-    shown = print_summary if isinstance(settings, RunSettings) else print_surface_summary
-    shown(make_console(), summary)
+    if isinstance(summary, SurfaceSummary):
+        print_surface_summary(make_console(), summary)
+    else:
+        print_summary(make_console(), summary)
     say(f"results in {output}")
-    if isinstance(settings, RunSettings) and settings.shooting.reactive and not summary["reactive"]["reactive"]:
+    if isinstance(summary, SurfaceSummary) or summary.reactive.reactive:
+        return
+    if isinstance(settings, RunSettings) and settings.shooting.reactive:
         from spacetime_tps.cli.advice import advise
 
         say(advise(summary))
@@ -159,7 +164,7 @@ def train(
     from spacetime_tps.runs.layout import POTENTIAL
 
     print_denoising_errors(make_console(), results)
-    say(f"{results['training']['message']}; the denoiser is in {run / POTENTIAL}")
+    say(f"{results.training.message}; the denoiser is in {run / POTENTIAL}")
 
 
 @app.command()
@@ -390,7 +395,7 @@ def export(
         _check_run(run, False, overwrite)
         from spacetime_tps.export.job import export_run
 
-        report = export_run(
+        result = export_run(
             run,
             to,
             what=what,
@@ -399,7 +404,7 @@ def export(
             overwrite=overwrite,
             trust_scripts=trust_scripts,
         )
-    say(f"{report['what']} for {to} in {report['folder']}: {report['note']}")
+    say(f"{result.what} for {to} in {result.folder}: {result.note}")
 
 
 def _check_run(run: Path, resume: bool, overwrite: bool) -> None:

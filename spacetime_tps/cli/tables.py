@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,45 +12,49 @@ if TYPE_CHECKING:
     from spacetime_tps.committor.results import CommittorResult
     from spacetime_tps.free_energy.results import FreeEnergyResult
     from spacetime_tps.path_ensemble.results import PathEnsembleResult
+    from spacetime_tps.pipeline.summary import Summary
+    from spacetime_tps.pipeline.training import TrainingResult
+    from spacetime_tps.statistics.intervals import MeanSd
+    from spacetime_tps.surfaces.job import SurfaceSummary
 
 
-def print_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
+def print_summary(console: Console, summary: Summary) -> None:
     """Figures of the annealed paths, and what shooting has found."""
     table = Table("curve", "hits %", "RMSD Å", "ETS kJ/mol", title="annealed paths")
-    rows = {"low-variance geodesic": summary["paths"], "region-avoiding": summary["paths_region_avoiding"]}
-    for name, figures in (rows | summary["baselines"]).items():
-        if "rmsd_angstrom" in figures:
-            rmsd, ets = figures["rmsd_angstrom"], figures["ets_kj_per_mol"]
+    paths = summary.paths
+    rows = {"low-variance geodesic": paths.paths, "region-avoiding": paths.paths_region_avoiding, **paths.baselines}
+    for name, figures in rows.items():
+        if figures is not None:
             table.add_row(
                 name.replace("_", " "),
-                f"{figures['target_hit_percentage']:.0f}",
-                _plus_minus(rmsd, 2),
-                _plus_minus(ets, 1),
+                f"{figures.target_hit_percentage:.0f}",
+                _plus_minus(figures.rmsd_angstrom, 2),
+                _plus_minus(figures.ets_kj_per_mol, 1),
             )
     console.print(table)
-    reactive = summary["reactive"]
     console.print(
-        f"{reactive['reactive']} reactive trajectories from {reactive['shots']} shots; "
-        f"{summary['energy_evaluations']['total']:,} energy evaluations, {summary['wall_seconds']['total']:.0f} s"
+        f"{summary.reactive.reactive} reactive trajectories from {summary.reactive.shots} shots; "
+        f"{summary.total_evaluations:,} energy evaluations, {summary.total_seconds:.0f} s"
     )
 
 
-def print_surface_summary(console: Console, summary: dict[str, dict[str, Any]]) -> None:
+def print_surface_summary(console: Console, summary: SurfaceSummary) -> None:
     """The same of a run on a model surface."""
     table = Table("curve", "reached B %", "through the channel %", "MaxEnergy", title="annealed paths")
-    for name, figures in ({"low-variance geodesic": summary["paths"]} | summary["baselines"]).items():
-        if figures:
-            channel = figures["through_channel_percentage"]
+    for name, figures in {"low-variance geodesic": summary.paths, **summary.baselines}.items():
+        if figures is not None:
+            channel = figures.through_channel_percentage
             table.add_row(
                 name.replace("_", " "),
-                f"{figures['reached_b_percentage']:.1f}",
+                f"{figures.reached_b_percentage:.1f}",
                 "–" if channel is None else f"{channel:.1f}",
-                _plus_minus(figures["max_energy_on_segments"], 1),
+                _plus_minus(figures.max_energy_on_segments, 1),
             )
     console.print(table)
+    evaluations = summary.energy_evaluations
     console.print(
-        f"{summary['energy_evaluations']['annealing']:,} energy evaluations and "
-        f"{summary['energy_evaluations']['measuring']:,} between steps, {summary['wall_seconds']['total']:.0f} s"
+        f"{evaluations['annealing']:,} energy evaluations and {evaluations['measuring']:,} between steps, "
+        f"{summary.total_seconds:.0f} s"
     )
 
 
@@ -84,13 +88,13 @@ def print_calibration(console: Console, result: CalibrationResult) -> None:
     console.print(f"{sum(result.evaluations.values()):,} energy evaluations")
 
 
-def print_denoising_errors(console: Console, results: dict[str, Any]) -> None:
+def print_denoising_errors(console: Console, result: TrainingResult) -> None:
     """Held-out errors of a training, by noise."""
-    names = [name for name in results["denoising_error"][0] if name != "log_snr"]
-    unit = results["unit"] and f", {results['unit']}²"
+    names = list(result.denoising_error[0].by_model)
+    unit = result.unit and f", {result.unit}²"
     table = Table("log SNR", *(f"{name.replace('_', ' ')}{unit}" for name in names), title="held-out denoising error")
-    for row in results["denoising_error"]:
-        table.add_row(f"{row['log_snr']:.2f}", *(f"{row[name]:.3e}" for name in names))
+    for row in result.denoising_error:
+        table.add_row(f"{row.log_snr:.2f}", *(f"{error:.3e}" for error in row.by_model.values()))
     console.print(table)
 
 
@@ -150,7 +154,7 @@ def print_free_energies(console: Console, result: FreeEnergyResult) -> None:
     console.print(f"{sum(result.evaluations.values()):,} energy evaluations")
 
 
-def _plus_minus(figure: dict[str, float | None], digits: int) -> str:
-    if figure["mean"] is None:
+def _plus_minus(figure: MeanSd, digits: int) -> str:
+    if figure.mean is None:
         return "–"
-    return f"{figure['mean']:.{digits}f} ± {figure['sd']:.{digits}f}"
+    return f"{figure.mean:.{digits}f} ± {figure.sd:.{digits}f}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,6 +40,47 @@ REFERENCE_FRAMES = 10
 REPORT = "export.json"
 
 
+@dataclass(frozen=True)
+class ExportResult:
+    """Of an export.
+
+    Attributes
+    ----------
+    to : str
+    system : str
+    run : str
+        Its folder.
+    what : str
+    trajectories : int
+        Number of them.
+    note : str
+        What the format cannot hold, or how to go on.
+    folder : Path
+        Where it was written to.
+    """
+
+    to: str
+    system: str
+    run: str
+    what: str
+    trajectories: int
+    note: str
+    folder: Path
+
+    def to_json(self) -> dict[str, object]:
+        """What ``export.json`` in the folder holds; all but where this is."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was written for a tool; see :class:`ExportResult`."""
+
+    what: str
+    trajectories: int
+    note: str
+
+
 def export_run(
     run: str | Path,
     to: str,
@@ -50,7 +90,7 @@ def export_run(
     reference_frames: int = REFERENCE_FRAMES,
     overwrite: bool = False,
     trust_scripts: bool = False,
-) -> dict[str, Any]:
+) -> ExportResult:
     """Write trajectories of a run in the format of another tool.
 
     Parameters
@@ -73,9 +113,8 @@ def export_run(
 
     Returns
     -------
-    dict
-        What ``export.json`` there holds, but for the checksums of its ``files``, and ``folder``: ``to``, ``system``,
-        ``run``, ``what``, ``trajectories`` (their number), and ``note`` (what the format cannot hold, or how to go on).
+    ExportResult
+        What ``export.json`` there holds, and the folder.
 
     Raises
     ------
@@ -94,7 +133,6 @@ def export_run(
         raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
     if there:
         _check_export(target)
-    molecule = opened.molecule
     partial = target.with_name(f"partial-{target.name}")
     if partial.exists() and output is not None:
         raise OutputError(f"{partial} is there already, and the export would write there first; move or remove it")
@@ -106,15 +144,23 @@ def export_run(
                 made = _to_plumed(partial, opened, what, reference_frames)
             else:
                 made = _to_trajectories(partial, opened, what or "reactive", to)
-            report = {"to": to, "system": molecule.name, "run": str(opened.folder.resolve())} | made
+            result = ExportResult(
+                to=to,
+                system=opened.molecule.name,
+                run=str(opened.folder.resolve()),
+                what=made.what,
+                trajectories=made.trajectories,
+                note=made.note,
+                folder=target,
+            )
             files = {str(path.relative_to(partial)): asdict(FileDigest.of(path)) for path in _files(partial)}
-            write_json(partial / REPORT, report | {"files": files})
+            write_json(partial / REPORT, result.to_json() | {"files": files})
             remove(target)
             partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    log.info("%s: %s", target, made["note"])
-    return report | {"folder": str(target)}
+    log.info("%s: %s", target, result.note)
+    return result
 
 
 def _files(folder: Path) -> list[Path]:
@@ -148,7 +194,7 @@ def _check_export(folder: Path) -> None:
             raise OutputError(f"{file} {what}; move it out of the folder that is to be replaced, or remove it")
 
 
-def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> dict[str, Any]:
+def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> _Made:
     settings, molecule = run.settings, run.molecule
     if to == "openpathsampling" and what not in UNBIASED:
         raise ConfigError(
@@ -165,7 +211,7 @@ def _to_trajectories(folder: Path, run: Run, what: str, to: str) -> dict[str, An
         note = NOTES[to]
         if what not in UNBIASED:
             log.warning("%s are not unbiased dynamics: their times and velocities are those of driven molecules", what)
-    return {"what": what, "trajectories": len(trajectories), "note": note}
+    return _Made(what, len(trajectories), note)
 
 
 def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
@@ -179,7 +225,7 @@ def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
     return found
 
 
-def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[str, Any]:
+def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> _Made:
     molecule, chosen = run.molecule, run.coordinates.positioned
     what = what or ("low_variance" if chosen is not None else "reactive")
     heavy = select(molecule.topology, "element != H", "atoms of the reference")
@@ -209,4 +255,4 @@ def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> dict[st
         folder / "topology.pdb", boxed_topology(molecule), molecule.structures[molecule.states[0].structure]
     )
     note = f"{frames} frames of {source}, {apart}, LAMBDA {reference.decay:.2f} nm⁻²; run PLUMED on plumed.dat there"
-    return {"what": what, "trajectories": 1, "note": note}
+    return _Made(what, 1, note)

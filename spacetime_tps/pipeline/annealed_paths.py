@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.pipeline.annealing import annealing_steps, fraction_in_region, measure_paths, run_paths, works
 from spacetime_tps.pipeline.geodesics import endpoints
 from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
+from spacetime_tps.pipeline.stage_results import GeodesicsResult, PathFigures, PathsResult, WindowFriction
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import ENERGIES, PATHS, REGION_AVOIDING_PATHS
@@ -31,10 +31,9 @@ ENERGY_COLUMNS = (
 )
 
 
-def make_paths(run: Run) -> StageReport:
+def make_paths(run: Run) -> StageReport[PathsResult]:
     """Run the paths of every geodesic and baseline; write ``paths/`` and ``paths_region_avoiding/``."""
     settings = run.settings.paths
-    results: dict[str, Any] = {"steps_per_path": annealing_steps(run), "schedule": settings.schedule}
     evaluations = {"annealing": 0, "region_avoiding": 0, "baselines": 0, "friction": 0}
 
     def timed(schedule: RestraintSchedule, name: str) -> TimedSchedule:
@@ -42,21 +41,21 @@ def make_paths(run: Run) -> StageReport:
         evaluations["friction"] += made.evaluations
         return made
 
-    main = read_geodesic(run, "low_variance")
+    main, main_figures = read_geodesic(run, "low_variance"), None
     if main is not None:
         made = timed(main.schedule, "low-variance")
         paths = run_paths(run, made.schedule, settings.count, run.seed("annealed_paths"), "low-variance paths")
         evaluations["annealing"] = sum(path.evaluations for path in paths)
-        results["paths"] = {"count": len(paths)} | _report(run, paths) | made.report
+        main_figures = _figures(run, paths, made.friction)
         _store(run, paths, run.made(PATHS))
 
-    avoiding = read_geodesic(run, "region_avoiding")
+    avoiding, avoiding_figures = read_geodesic(run, "region_avoiding"), None
     if avoiding is not None and settings.count_region_avoiding:
         made = timed(avoiding.schedule, "region-avoiding")
         seed = run.seed("region_avoiding_paths")
         paths = run_paths(run, made.schedule, settings.count_region_avoiding, seed, "region-avoiding paths")
         evaluations["region_avoiding"] = sum(path.evaluations for path in paths)
-        results["paths_region_avoiding"] = {"count": len(paths)} | _report(run, paths) | made.report
+        avoiding_figures = _figures(run, paths, made.friction)
         _store(run, paths, run.made(REGION_AVOIDING_PATHS))
 
     schedules = {f"straight_snr_{snr:g}": straight_line(run, snr) for snr in settings.baseline_snr}
@@ -65,12 +64,15 @@ def make_paths(run: Run) -> StageReport:
     unconstrained = read_geodesic(run, "unconstrained")
     if unconstrained is not None:
         schedules["unconstrained_geodesic"] = unconstrained.schedule
-    results["baselines"] = {}
+    baselines = {}
     for name, schedule in schedules.items():
         paths = run_paths(run, schedule, settings.count, run.seed(f"baseline {name}"), name.replace("_", " "))
         evaluations["baselines"] += sum(path.evaluations for path in paths)
-        results["baselines"][name] = {"count": len(paths)} | _report(run, paths)
-    return StageReport(evaluations, results)
+        baselines[name] = _figures(run, paths)
+    return StageReport(
+        evaluations,
+        PathsResult(annealing_steps(run), settings.schedule, baselines, main_figures, avoiding_figures),
+    )
 
 
 def straight_line(run: Run, snr: float | np.ndarray) -> RestraintSchedule:
@@ -81,14 +83,19 @@ def straight_line(run: Run, snr: float | np.ndarray) -> RestraintSchedule:
     return RestraintSchedule(run.coordinates.decode((1 - share) * a + share * b), log_snr)
 
 
-def _report(run: Run, paths: Sequence[TransitionPath]) -> dict[str, Any]:
-    report: dict[str, Any] = measure_paths(run, paths).summary()
-    report["work_kj_per_mol"] = mean_sd(works(paths))
-    report["failed"] = sum(path.failure is not None for path in paths)
-    region = run.results("geodesics").get("region")
-    if region is not None:
-        report["fraction_in_region"] = fraction_in_region(run, region["collective_variables"], paths)
-    return report
+def _figures(run: Run, paths: Sequence[TransitionPath], friction: list[WindowFriction] | None = None) -> PathFigures:
+    metrics = measure_paths(run, paths).summary()
+    region = run.results("geodesics", GeodesicsResult).region
+    return PathFigures(
+        count=len(paths),
+        failed=sum(path.failure is not None for path in paths),
+        target_hit_percentage=metrics.target_hit_percentage,
+        rmsd_angstrom=metrics.rmsd_angstrom,
+        ets_kj_per_mol=metrics.ets_kj_per_mol,
+        work_kj_per_mol=mean_sd(works(paths)),
+        fraction_in_region=None if region is None else fraction_in_region(run, region.collective_variables, paths),
+        friction=friction,
+    )
 
 
 def _store(run: Run, paths: Sequence[TransitionPath], folder: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,7 +17,13 @@ from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.pipeline.annealing import fraction_in_region, measure_paths, run_paths
-from spacetime_tps.pipeline.on_policy import agrees, join, measure_curve, retrain
+from spacetime_tps.pipeline.on_policy import join, measure_curve, retrain
+from spacetime_tps.pipeline.stage_results import (
+    ChannelFigures,
+    GeodesicsResult,
+    RegionFigures,
+    Round,
+)
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.denoiser import read_denoiser, write_denoiser
@@ -37,6 +42,7 @@ from spacetime_tps.spacetime import (
     solve_channels,
 )
 from spacetime_tps.spacetime.constraints import Constraint
+from spacetime_tps.spacetime.figures import GeodesicFigures
 from spacetime_tps.writing import replacing
 
 
@@ -55,35 +61,72 @@ class Region:
     values: dict[str, float]
 
 
-def make_geodesics(run: Run) -> StageReport:
+@dataclass
+class _Solved:
+    """What is known of the curves by one denoiser; filled while they are solved.
+
+    Attributes
+    ----------
+    low_variance : Geodesic, optional
+    geodesics : dict of str to GeodesicFigures
+    channels : dict of str to list of ChannelFigures
+    region : RegionFigures, optional
+    evaluations : int
+        Spent on trials of channels.
+    """
+
+    low_variance: Geodesic | None = None
+    geodesics: dict[str, GeodesicFigures] = field(default_factory=dict)
+    channels: dict[str, list[ChannelFigures]] = field(default_factory=dict)
+    region: RegionFigures | None = None
+    evaluations: int = 0
+
+    def fail(self, name: str, error: GeometryError) -> None:
+        """Enter a curve that was not found."""
+        log.error("%s: %s", name, error)
+        self.geodesics[name] = GeodesicFigures.of_failure(error)
+
+    def result(self, rounds: list[Round] | None) -> GeodesicsResult:
+        """What the stage reports."""
+        return GeodesicsResult(
+            unconstrained=self.geodesics.get("unconstrained"),
+            low_variance=self.geodesics.get("low_variance"),
+            region_avoiding=self.geodesics.get("region_avoiding"),
+            channels=self.channels or None,
+            region=self.region,
+            rounds=rounds,
+        )
+
+
+def make_geodesics(run: Run) -> StageReport[GeodesicsResult]:
     """Solve and write ``geodesics/*.npz``; in on-policy rounds refine the denoiser and solve again."""
     denoiser, samples = read_denoiser(run), read_training_set(run)
     training = samples
     rounds = run.settings.geodesics.rounds
     evaluations = {"channel_trials": 0, "windows": 0}
-    history: list[dict[str, Any]] = []
+    history: list[Round] = []
     sampled: list[tuple[Windows, Points]] = []
     for index in range(rounds + 1):
-        report: dict[str, Any] = {}
-        low_variance, spent = _solve_all(run, denoiser, training, report)
-        evaluations["channel_trials"] += spent
+        solved = _solve_all(run, denoiser, training)
+        low_variance = solved.low_variance
+        evaluations["channel_trials"] += solved.evaluations
         if not rounds:
             break
         measure_seed, train_seed = run.seed("on_policy_rounds", index).spawn(2)
         curve = low_variance.points if low_variance is not None else _straight_line(run)
-        windows, at, figures = measure_curve(run, denoiser, curve, training, measure_seed, f"round {index}")
+        windows, at, lengths = measure_curve(run, denoiser, curve, training, measure_seed, f"round {index}")
         evaluations["windows"] += windows.evaluations
-        history.append({**figures, "found": low_variance is not None})
-        if index == rounds or (low_variance is not None and agrees(figures)):
+        known = Round(lengths.model, lengths.dynamics, lengths.dynamics_error, found=low_variance is not None)
+        history.append(known)
+        if index == rounds or (low_variance is not None and lengths.agree):
             break
         sampled.append((windows, at))
         training = join(samples, sampled, run.coordinates)
         training = replace(training, positions=run.molecule.named_alike(training.positions))
-        denoiser, history[-1]["denoiser"] = retrain(run, denoiser, training, train_seed)
+        made = retrain(run, denoiser, training, train_seed)
+        denoiser, history[-1] = made.denoiser, replace(known, denoiser=made.results)
         write_denoiser(run, denoiser, run.path(REFINED_DENOISER))
-    if rounds:
-        report["rounds"] = history
-    return StageReport(evaluations, report)
+    return StageReport(evaluations, solved.result(history if rounds else None))
 
 
 def _straight_line(run: Run) -> Points:
@@ -93,10 +136,8 @@ def _straight_line(run: Run) -> Points:
     return Points(torch.lerp(a.y, b.y, share[:, None]), a.log_snr.expand(len(share)))
 
 
-def _solve_all(
-    run: Run, denoiser: Denoiser, training: TrainingSet, report: dict[str, Any]
-) -> tuple[Geodesic | None, int]:
-    """Solve for every curve, save and report them; the low-variance one, and evaluations spent on trials."""
+def _solve_all(run: Run, denoiser: Denoiser, training: TrainingSet) -> _Solved:
+    """Solve for every curve, and save them."""
     settings = run.settings.geodesics
     for stored in run.made(GEODESICS).glob("*.npz"):  # of an earlier round: none may stand for one not found now
         stored.unlink()
@@ -105,35 +146,33 @@ def _solve_all(
     bound = VarianceBound(settings.variance_bound)
     if isinstance(denoiser, RefinedDenoiser):
         bound, *known = network_constraints(run.coordinates.noise_space(), settings)
-    trials = 0
+    solved = _Solved()
 
     def solve(name: str, constraints: tuple[Constraint, ...]) -> Geodesic | None:
         """Solve, choose among channels, save and report."""
-        nonlocal trials
-        channels = _solve(run, denoiser, samples, name, (*constraints, *known), report)
-        if constraints:
-            channels, spent = _try_channels(run, name, channels, report)
-            trials += spent
-        if channels:
-            _keep(run, name, channels[0], report)
-        return channels[0] if channels else None
+        try:
+            channels = _solve(run, denoiser, samples, name, (*constraints, *known))
+        except GeometryError as error:
+            solved.fail(name, error)
+            return None
+        best = _try_channels(run, name, channels, solved) if constraints else channels[0]
+        save_geodesic(run, name, best)
+        _log(run, name, best)
+        solved.geodesics[name] = GeodesicFigures.of(best)
+        return best
 
     solve("unconstrained", ())
-    low_variance = solve("low_variance", (bound,))
-    if settings.region is not None and low_variance is not None:
+    solved.low_variance = solve("low_variance", (bound,))
+    if settings.region is not None and solved.low_variance is not None:
         try:
-            region = find_region(run, settings.region, low_variance)
+            region = find_region(run, settings.region, solved.low_variance)
         except GeometryError as error:
-            _report_failure("region_avoiding", error, report)
-            return low_variance, trials
+            solved.fail("region_avoiding", error)
+            return solved
         divergence = _reachable_divergence(run, denoiser, region, settings.region.divergence)
-        report["region"] = {
-            "log_snr": float(region.centre.log_snr),
-            "divergence": divergence,
-            "collective_variables": region.values,
-        }
+        solved.region = RegionFigures(float(region.centre.log_snr), divergence, region.values)
         solve("region_avoiding", (bound, RegionAvoidance(region.centre, divergence)))
-    return low_variance, trials
+    return solved
 
 
 def network_constraints(noise_space: NoiseSpace, settings: GeodesicSettings) -> tuple[VarianceBound, NoiseShell]:
@@ -147,33 +186,30 @@ def network_constraints(noise_space: NoiseSpace, settings: GeodesicSettings) -> 
 
 
 def _solve(
-    run: Run,
-    denoiser: Denoiser,
-    samples: torch.Tensor,
-    name: str,
-    constraints: tuple[Constraint, ...],
-    report: dict[str, Any],
+    run: Run, denoiser: Denoiser, samples: torch.Tensor, name: str, constraints: tuple[Constraint, ...]
 ) -> list[Geodesic]:
-    """The channels of one problem; none, with the reason in the report, if it cannot be solved."""
+    """The channels of one problem.
+
+    Raises
+    ------
+    GeometryError
+        If it cannot be solved.
+    """
     settings = run.settings.geodesics
     low, high = settings.snr_bounds
-    try:
-        return solve_channels(
-            denoiser,
-            *endpoints(run),
-            constraints,
-            samples=samples,
-            points=settings.points,
-            knots=settings.knots,
-            log_snr_bounds=(float(np.log(low)), float(np.log(high))),
-            graph_levels=settings.graph_levels,
-            graph_samples=settings.graph_samples,
-            channels=settings.channels,
-            progress=lambda starts: track(starts, f"{name} geodesic", len(starts)),
-        )
-    except GeometryError as error:
-        _report_failure(name, error, report)
-        return []
+    return solve_channels(
+        denoiser,
+        *endpoints(run),
+        constraints,
+        samples=samples,
+        points=settings.points,
+        knots=settings.knots,
+        log_snr_bounds=(float(np.log(low)), float(np.log(high))),
+        graph_levels=settings.graph_levels,
+        graph_samples=settings.graph_samples,
+        channels=settings.channels,
+        progress=lambda starts: track(starts, f"{name} geodesic", len(starts)),
+    )
 
 
 def _reachable_divergence(run: Run, denoiser: Denoiser, region: Region, asked: float) -> float:
@@ -185,13 +221,8 @@ def _reachable_divergence(run: Run, denoiser: Denoiser, region: Region, asked: f
     return 0.9 * nearest
 
 
-def _report_failure(name: str, error: GeometryError, report: dict[str, Any]) -> None:
-    log.error("%s: %s", name, error)
-    report[name] = {"feasible": False, "converged": False, "message": str(error)}
-
-
-def _try_channels(run: Run, name: str, channels: list[Geodesic], report: dict[str, Any]) -> tuple[list[Geodesic], int]:
-    """Channels in the order in which a few annealed paths recommend them, and the evaluations spent.
+def _try_channels(run: Run, name: str, channels: list[Geodesic], solved: _Solved) -> Geodesic:
+    """The channel that a few annealed paths recommend.
 
     First by how far their paths keep out of the region to avoid, down to one frame in a hundred (a narrow distribution
     in its middle diverges from it too), then by hits, then by the highest energies met. Lengths by the model, which is
@@ -200,38 +231,34 @@ def _try_channels(run: Run, name: str, channels: list[Geodesic], report: dict[st
     count = run.settings.geodesics.trial_paths
     channels = [channel for channel in channels if channel.feasible] or channels[:1]
     if len(channels) < 2 or not count:
-        return channels, 0
-    energies, hits, inside, evaluations = [], [], [], 0
+        return channels[0]
+    energies, hits, inside = [], [], []
     for index, channel in enumerate(channels):
         seed = run.seed(f"channel_trials {name}", index)
         paths = run_paths(run, _schedule(run, channel), count, seed, f"{name}, trial of channel {index}")
-        evaluations += sum(path.evaluations for path in paths)
+        solved.evaluations += sum(path.evaluations for path in paths)
         metrics = measure_paths(run, paths)
         hits.append(int(metrics.hit.sum()))
-        region = report.get("region")
-        inside.append(fraction_in_region(run, region["collective_variables"], paths) if region else 0.0)
+        region = solved.region
+        inside.append(fraction_in_region(run, region.collective_variables, paths) if region is not None else 0.0)
         energies.append(float(metrics.highest_energy[metrics.hit].mean()) if metrics.hit.any() else np.inf)
         log.info(
             "%s, channel %d: length %.2f, highest energy %.1f kJ/mol in %d trial paths, %.0f %% hit",
             *(name, index, channel.length, energies[-1], count, 100 * metrics.hit.mean()),
         )
-    report.setdefault("channels", {})[name] = [
-        {
-            "length": channel.length,
-            "trial_hits": hit,
-            "trial_fraction_in_region": fraction if name == "region_avoiding" else None,
-            "trial_ets_kj_per_mol": energy if np.isfinite(energy) else None,
-        }
+    solved.channels[name] = [
+        ChannelFigures(
+            channel.length,
+            hit,
+            fraction if name == "region_avoiding" else None,
+            energy if np.isfinite(energy) else None,
+        )
         for channel, hit, fraction, energy in zip(channels, hits, inside, energies, strict=True)
     ]
-    order = sorted(range(len(channels)), key=lambda i: (max(inside[i], 0.01), -hits[i], energies[i]))
-    return [channels[index] for index in order], evaluations
+    return channels[min(range(len(channels)), key=lambda i: (max(inside[i], 0.01), -hits[i], energies[i]))]
 
 
-def _keep(run: Run, name: str, geodesic: Geodesic, report: dict[str, Any]) -> None:
-    """Save a geodesic and enter it in the report."""
-    save_geodesic(run, name, geodesic)
-    report[name] = geodesic.to_json()
+def _log(run: Run, name: str, geodesic: Geodesic) -> None:
     (log.info if geodesic.feasible and geodesic.converged else log.warning)(
         "%s: length %.2f, 2E/L² %.4f, largest variance %.4f%s, %s, %s",
         name,

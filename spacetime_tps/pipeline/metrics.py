@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
 from spacetime_tps.dynamics.annealing import TransitionPath
 from spacetime_tps.dynamics.system import MolecularSystem
-from spacetime_tps.statistics.intervals import mean_sd
+from spacetime_tps.statistics.intervals import MeanSd, mean_sd
+
+
+@dataclass(frozen=True)
+class PathSummary:
+    """Target hit percentage, RMSD, and energy of the transition state (ETS), which is over the paths that hit."""
+
+    target_hit_percentage: float
+    rmsd_angstrom: MeanSd
+    ets_kj_per_mol: MeanSd
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,13 @@ class PathMetrics:
     hit: NDArray[np.bool_]
     highest_energy: FloatArray
 
-    def summary(self) -> dict[str, object]:
-        """Target hit percentage (THP), RMSD, and energy of the transition state (ETS: over the paths that hit)."""
-        return {
-            "target_hit_percentage": 100 * float(self.hit.mean()) if len(self.hit) else 0.0,
-            "rmsd_angstrom": mean_sd(self.rmsd_angstrom),
-            "ets_kj_per_mol": mean_sd(self.highest_energy[self.hit]),
-        }
+    def summary(self) -> PathSummary:
+        """Hits, RMSD and energies over all paths."""
+        return PathSummary(
+            100 * float(self.hit.mean()) if len(self.hit) else 0.0,
+            mean_sd(self.rmsd_angstrom),
+            mean_sd(self.highest_energy[self.hit]),
+        )
 
 
 def path_metrics(

@@ -7,7 +7,7 @@ samples are few. MBAR (Shirts & Chodera, J. Chem. Phys. 129, 124105 (2008)) give
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,12 +29,26 @@ from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
 from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.statistics.mbar import mbar_weights
-from spacetime_tps.training.mixtures import make_mixture
+from spacetime_tps.training.mixtures import MadeDenoiser, make_mixture
+
+
+@dataclass(frozen=True)
+class CurveLengths:
+    """Length of a curve by the model and by restrained dynamics, and the standard error of the latter."""
+
+    model: float
+    dynamics: float
+    dynamics_error: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether they differ by no more than two standard errors."""
+        return abs(self.model - self.dynamics) <= 2 * self.dynamics_error
 
 
 def measure_curve(
     run: Run, denoiser: Denoiser, points: Points, training: TrainingSet, seed: np.random.SeedSequence, name: str
-) -> tuple[Windows, Points, dict[str, float]]:
+) -> tuple[Windows, Points, CurveLengths]:
     """Windows along a curve, and its length by the model and by their dynamics."""
     settings, known = run.settings.windows, laboratory_denoiser(denoiser, run.coordinates.noise_space())
     with torch.no_grad():
@@ -42,32 +56,20 @@ def measure_curve(
         by_model = curve_divergences(at, moments_at(known, at, name)).clamp(min=0).sqrt().sum()
     windows = sample_windows(run, at, training, settings.frames, seed, name)
     sampled = sampled_curve(at.y.numpy(), at.snr.numpy(), *windows.project(run.coordinates))
-    figures = {
-        "length_model": float(by_model),
-        "length_md": sampled.length,
-        "length_md_error": sampled.length_error,
-    }
-    log.info("%s: length %.2f by the model, %.2f ± %.2f by dynamics", name, *figures.values())
-    return windows, at, figures
+    lengths = CurveLengths(float(by_model), sampled.length, sampled.length_error)
+    told = (lengths.model, lengths.dynamics, lengths.dynamics_error)
+    log.info("%s: length %.2f by the model, %.2f ± %.2f by dynamics", name, *told)
+    return windows, at, lengths
 
 
-def agrees(figures: dict[str, float]) -> bool:
-    """Whether the two lengths differ by no more than two standard errors of the one by dynamics."""
-    return abs(figures["length_model"] - figures["length_md"]) <= 2 * figures["length_md_error"]
-
-
-def retrain(
-    run: Run, denoiser: Denoiser, training: TrainingSet, seed: np.random.SeedSequence
-) -> tuple[Any, dict[str, Any]]:
+def retrain(run: Run, denoiser: Denoiser, training: TrainingSet, seed: np.random.SeedSequence) -> MadeDenoiser:
     """The denoiser of an enlarged training set: a mixture is fitted anew, a network goes on from its weights."""
     settings = run.settings.denoiser
     if isinstance(settings, MixtureSettings):
         samples = latent_samples(training.thinned(settings.max_frames), run.coordinates, settings.held_out)
-        made = make_mixture(samples, run.coordinates.mixture, settings, seed, run.pool)
-    else:
-        assert isinstance(denoiser, PotentialDenoiser)
-        made = train_potential(run, settings, training, seed, denoiser)
-    return made.denoiser, made.results
+        return make_mixture(samples, run.coordinates.mixture, settings, seed, run.pool)
+    assert isinstance(denoiser, PotentialDenoiser)
+    return train_potential(run, settings, training, seed, denoiser)
 
 
 def join(training: TrainingSet, rounds: Sequence[tuple[Windows, Points]], coordinates: Coordinates) -> TrainingSet:

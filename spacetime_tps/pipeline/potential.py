@@ -20,7 +20,7 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import TRAINING_CHECKPOINT
 from spacetime_tps.runs.read import TrainingSet
 from spacetime_tps.settings.denoiser import PotentialSettings
-from spacetime_tps.training.mixtures import MadeDenoiser
+from spacetime_tps.training.mixtures import FitResult, MadeDenoiser
 from spacetime_tps.training.potential import make_potential
 from spacetime_tps.training.trainer import Samples
 
@@ -55,7 +55,7 @@ def train_potential(
     if start is None and settings.pretrained is not None:
         known = load_pretrained(settings.pretrained, run.molecule, run.coordinates)
         log.info("the denoiser of %s is taken as it is", settings.pretrained)
-        return MadeDenoiser(known, {"potential": known, "mixture": known.base}, samples.held_out.numpy(), {})
+        return MadeDenoiser(known, {"potential": known, "mixture": known.base}, samples.held_out.numpy(), FitResult())
     low, high = np.log(run.settings.geodesics.snr_bounds)
     return make_potential(
         samples,

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import mdtraj
 import numpy as np
@@ -17,6 +16,7 @@ from spacetime_tps.coordinates.states import FloatArray, State, Values, state_in
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import ReactiveTrajectory, Shot, ShotResult, lost_shot, seed_text, shoot
 from spacetime_tps.errors import DynamicsError
+from spacetime_tps.pipeline.stage_results import ReactiveResult
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
@@ -108,7 +108,7 @@ class ShootingPoints:
         return taken
 
 
-def make_reactive(run: Run) -> StageReport:
+def make_reactive(run: Run) -> StageReport[ReactiveResult]:
     """Shoot until enough reactive trajectories are found; write ``reactive/``."""
     settings = run.settings.shooting
     annealing = run.report("paths").evaluations["annealing"]
@@ -132,16 +132,16 @@ def make_reactive(run: Run) -> StageReport:
         log.warning("%d of %d reactive trajectories after %d shots", found, settings.reactive, len(results))
     else:
         log.info("%d of %d shots are reactive (%s)", found, len(results), run.molecule.name)
-    report: dict[str, Any] = {
-        "shots": len(results),
-        "reactive": found,
-        "failed_shots": sum(result.failure is not None for result in results),
-        "undecided_shots": sum("none" in (result.forward, result.backward) for result in results),
-        "evaluations_per_reactive": (annealing + evaluations) / found if found else None,
-        "shooting_evaluations_per_reactive": evaluations / found if found else None,
-        "mean_duration_ps": float(np.mean(durations)) if found else None,
-        "message": message,
-    }
+    report = ReactiveResult(
+        shots=len(results),
+        reactive=found,
+        failed_shots=sum(result.failure is not None for result in results),
+        undecided_shots=sum("none" in (result.forward, result.backward) for result in results),
+        evaluations_per_reactive=(annealing + evaluations) / found if found else None,
+        shooting_evaluations_per_reactive=evaluations / found if found else None,
+        mean_duration_ps=float(np.mean(durations)) if found else None,
+        message=message,
+    )
     return StageReport({"shooting": evaluations}, report)
 
 

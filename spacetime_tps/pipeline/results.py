@@ -1,16 +1,16 @@
-"""Stage 6: ``summary.json`` and the figures."""
+"""Stage 6: the figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, Values
 from spacetime_tps.pipeline.annealed_paths import load_energies
 from spacetime_tps.pipeline.figures import curve_profiles, energy_along_paths, free_energy_map
+from spacetime_tps.pipeline.stage_results import FiguresResult, GeodesicsResult
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
@@ -18,12 +18,11 @@ from spacetime_tps.runs.hdf5 import read_hdf5
 from spacetime_tps.runs.read import read_geodesic, read_training_set
 from spacetime_tps.runs.trajectories import read_trr
 from spacetime_tps.settings.run import ReplicaExchangeSettings
-from spacetime_tps.writing import write_json
 
 GEODESICS = ("unconstrained", "low_variance", "region_avoiding")
 
 
-def make_results(run: Run) -> StageReport:
+def make_results(run: Run) -> StageReport[FiguresResult]:
     """Draw the figures; the summary is written when all stages' times are known."""
     folder = run.made(layout.FIGURES)
     variables = list(run.molecule.variables.values())[:2]
@@ -41,19 +40,20 @@ def make_results(run: Run) -> StageReport:
                     [table[:, 3] for table in rows],
                     f"{run.molecule.name}: energy along {name.replace('_', ' ')}",
                 )
-    return StageReport()
+    return StageReport({}, FiguresResult(sorted(file.name for file in folder.glob("*.png"))))
 
 
 def _draw_maps(run: Run, folder: Path, plane: tuple[CollectiveVariable, CollectiveVariable]) -> None:
     samples, weights, temperature = _map_samples(run)
     means = {name: _geodesic_values(run, name, plane) for name in GEODESICS}
     curves = {name.replace("_", " "): values for name, values in means.items() if values is not None}
-    found = run.results("geodesics").get("region")
+    found = run.results("geodesics", GeodesicsResult).region
     settings = run.settings.geodesics.region
     region = None
-    if found and settings and {v.name for v in plane} == set(settings.plane):
+    if found is not None and settings is not None and {v.name for v in plane} == set(settings.plane):
         radius = run.settings.system.collective_variables[plane[0].name].unit.parse(settings.radius)
-        region = (*(found["collective_variables"][v.name] for v in plane), radius)
+        x, y = (found.collective_variables[v.name] for v in plane)
+        region = (x, y, radius)
     for name, files, title, drawn in (
         ("paths", run.files("paths", layout.PATH_FILES), "geodesics (means) and annealed paths", curves),
         ("region_avoiding", run.files("paths", layout.REGION_AVOIDING_PATH_FILES), "region-avoiding paths", curves),
@@ -114,31 +114,3 @@ def _geodesic_values(run: Run, name: str, plane: Sequence[CollectiveVariable]) -
 def _file_values(run: Run, file: Path) -> Values:
     positions, _, _ = read_trr(file)
     return run.molecule.collective_variables(run.molecule.trajectory(positions))
-
-
-def write_summary(run: Run) -> dict[str, Any]:
-    """Write ``summary.json`` from the stages' reports and return it."""
-    reports = {name: run.report(name) for name in layout.STAGES}
-    header = {"system": run.molecule.name, "seed": run.base_seed, "platform": run.molecule.platform}
-    evaluations = {name: count for report in reports.values() for name, count in report.evaluations.items()}
-    results = {name: report.results for name, report in reports.items()}
-    paths = results.get("paths", {})
-    steps = {"steps_per_path": paths.get("steps_per_path")}
-    schedule = {"schedule": paths.get("schedule")}
-    summary = header | {
-        "energy_evaluations": evaluations | {"total": sum(evaluations.values())},
-        "wall_seconds": {name: report.wall_seconds for name, report in reports.items()}
-        | {"total": sum(report.wall_seconds for report in reports.values())},
-        "samples": results.get("samples", {}),
-        "denoiser": results.get("denoiser", {}),
-        "geodesics": {k: v for k, v in results.get("geodesics", {}).items() if k in GEODESICS},
-        "channels": results.get("geodesics", {}).get("channels"),
-        "rounds": results.get("geodesics", {}).get("rounds"),
-        "region": results.get("geodesics", {}).get("region"),
-        "paths": steps | schedule | paths.get("paths", {}),
-        "paths_region_avoiding": steps | schedule | paths.get("paths_region_avoiding", {}),
-        "baselines": {name: steps | figures for name, figures in paths.get("baselines", {}).items()},
-        "reactive": results.get("reactive", {}),
-    }
-    write_json(run.path(layout.SUMMARY), summary)
-    return summary

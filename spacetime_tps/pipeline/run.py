@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +19,13 @@ from spacetime_tps.pipeline.denoiser import make_denoiser
 from spacetime_tps.pipeline.geodesics import make_geodesics
 from spacetime_tps.pipeline.potential import load_pretrained
 from spacetime_tps.pipeline.reactive import make_reactive
-from spacetime_tps.pipeline.results import make_results, write_summary
+from spacetime_tps.pipeline.results import make_results
 from spacetime_tps.pipeline.samples import make_samples, user_training_set
 from spacetime_tps.pipeline.samples_of import read_samples_of, with_samples_of
+from spacetime_tps.pipeline.summary import Summary, write_summary
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
+from spacetime_tps.records import Record
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.beginning import check_output, prepared
 from spacetime_tps.runs.context import StageReport, make_coordinates
@@ -44,12 +45,12 @@ from spacetime_tps.settings.run import (
 )
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings
-from spacetime_tps.surfaces.job import run_surface
+from spacetime_tps.surfaces.job import SurfaceSummary, run_surface
 from spacetime_tps.surfaces.surface import Surface
 from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import remove
 
-STAGES: dict[str, Callable[[Run], StageReport]] = {
+STAGES: dict[str, Callable[[Run], StageReport[Record]]] = {
     "samples": make_samples,
     "denoiser": make_denoiser,
     "geodesics": make_geodesics,
@@ -72,7 +73,7 @@ def run(
     overwrite: bool = False,
     executor: Executor | None = None,
     trust_scripts: bool = False,
-) -> dict[str, Any]:
+) -> Summary | SurfaceSummary:
     """Run the main job.
 
     Parameters
@@ -102,8 +103,8 @@ def run(
 
     Returns
     -------
-    dict
-        What ``summary.json`` holds.
+    Summary
+        What ``summary.json`` holds; of a run on a model surface a SurfaceSummary.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def run(
             write_topology_pdb(begun.path(TOPOLOGY), molecule.openmm_topology, positions)
             begun.finish(BEGINNING, started, results={"sample_files": sample_files(settings)})
         elif not begun.is_finished("samples"):
-            check_sample_files(output, settings, begun.results(BEGINNING).get("sample_files", {}))
+            check_sample_files(output, settings, begun.report(BEGINNING).results.get("sample_files", {}))
         log.info(
             "%s: %d atoms, %d latent coordinates, platform %s",
             molecule.name,
@@ -210,7 +211,7 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
             coordinates.values(molecule.variables[name], centres)
 
 
-def _run_stage(name: str, stage: Callable[[Run], StageReport], run: Run, before: list[str]) -> None:
+def _run_stage(name: str, stage: Callable[[Run], StageReport[Record]], run: Run, before: list[str]) -> None:
     """Run one stage from a clean slate, and write its report when it has finished."""
     for file in (*layout.STAGES[name], f"{layout.REPORTS}/{name}.json"):
         remove(run.path(file))
@@ -218,6 +219,6 @@ def _run_stage(name: str, stage: Callable[[Run], StageReport], run: Run, before:
     started = time.perf_counter()
     with run.keeping(name) if name != "samples" else nullcontext():
         done = stage(run)
-    report = run.finish(name, started, done.evaluations, done.results, before)
+    report = run.finish(name, started, done.evaluations, done.results.to_json(), before)
     evaluations = f"{sum(report.evaluations.values()):,}"
     log.info("%s: %.1f s, %s energy evaluations", name, report.wall_seconds, evaluations)

@@ -16,6 +16,7 @@ from spacetime_tps.dynamics.checkpoint import SamplingCheckpoint
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.pipeline.samples_of import check_no_training_set, read_samples_of
+from spacetime_tps.pipeline.stage_results import SamplesResult
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
@@ -35,10 +36,10 @@ from spacetime_tps.statistics.mbar import ladder_weights
 from spacetime_tps.training.trainer import Samples
 
 
-def make_samples(run: Run) -> StageReport:
+def make_samples(run: Run) -> StageReport[SamplesResult]:
     """Sample as configured, write ``samples/`` and the training set in it."""
     folder, settings, molecule = run.made(SAMPLES), run.settings.samples, run.molecule
-    results: dict[str, object] = {}
+    acceptance = None
     seed = run.seed("samples")
     if isinstance(settings, FilesSettings):
         training, evaluations = user_training_set(settings, molecule), 0
@@ -55,16 +56,13 @@ def make_samples(run: Run) -> StageReport:
         ensembles, evaluations = exchange.ensembles, exchange.evaluations
         _write(ensembles, folder, molecule, "replica")
         training = _replica_training_set(ensembles, settings)
-        results["exchange_acceptance"] = exchange.acceptance
+        acceptance = exchange.acceptance
         log.info("exchange acceptance %s", " ".join(f"{a:.2f}" for a in exchange.acceptance))
     training = replace(training, positions=molecule.named_alike(training.positions))
     _check_training_set(training, molecule)
     write_training_set(run, training)
-    results |= {
-        "training_frames": len(training.weights),
-        "effective_training_frames": training.effective_size,
-        "model_temperature": settings.model_temperature,
-    }
+    frames, effective = len(training.weights), float(training.effective_size)
+    results = SamplesResult(frames, effective, settings.model_temperature, acceptance)
     return StageReport({"sampling": evaluations}, results)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import FrictionTask, allot, friction, restraint_forces, uniform
+from spacetime_tps.pipeline.stage_results import WindowFriction
 from spacetime_tps.progress import track
 from spacetime_tps.runs.folder import Run
 
@@ -25,20 +26,13 @@ class TimedSchedule:
     schedule : RestraintSchedule
     evaluations : int
         Of force and energy, by windows.
-    friction : list of dict
-        For each window its ``progress`` on the curve, ``friction`` (βζ in ps per square of progress) with its
-        ``friction_error``, and the ``time`` at which it is reached, as a share of the path's; empty if none was
-        measured.
+    friction : list of WindowFriction, optional
+        None if none was measured.
     """
 
     schedule: RestraintSchedule
     evaluations: int = 0
-    friction: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """For the summary."""
-        return {"friction": self.friction} if self.friction else {}
+    friction: list[WindowFriction] | None = None
 
 
 def make_schedule(
@@ -80,8 +74,7 @@ def make_schedule(
     least = allot(schedule, places, smooth(values))
     timed = replace(schedule, progress=0.5 * (schedule.progress + least.progress))
     times = np.interp(places, schedule.progress, timed.progress)
-    names = ("progress", "friction", "friction_error", "time")
-    rows = [dict(zip(names, map(float, row), strict=True)) for row in zip(places, values, errors, times, strict=True)]
+    rows = [WindowFriction(*map(float, row)) for row in zip(places, values, errors, times, strict=True)]
     return TimedSchedule(timed, sum(task.evaluations for task in tasks), rows)
 
 

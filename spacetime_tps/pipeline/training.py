@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.pipeline.denoiser import denoising_errors
 from spacetime_tps.pipeline.potential import train_potential
+from spacetime_tps.pipeline.stage_results import DenoisingErrors
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
+from spacetime_tps.records import Record
 from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import POTENTIAL, POTENTIAL_RESULTS, TRAINING_CHECKPOINT
@@ -20,7 +22,28 @@ from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import parse_settings, read_yaml
 from spacetime_tps.settings.run import RunSettings
 from spacetime_tps.threads import one_thread
+from spacetime_tps.training.trainer import Training
 from spacetime_tps.writing import remove, write_json
+
+
+@dataclass(frozen=True)
+class TrainingResult(Record):
+    """Of a training.
+
+    Attributes
+    ----------
+    system : str
+    unit : str
+        Of the latent coordinates; empty if they have none.
+    training : Training
+    denoising_error : list of DenoisingErrors
+        On held-out samples.
+    """
+
+    system: str
+    unit: str
+    training: Training
+    denoising_error: list[DenoisingErrors]
 
 
 def train(
@@ -32,7 +55,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     trust_scripts: bool = False,
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Train the neural denoiser on the samples of a run, and write it to ``potential.safetensors`` in its folder.
 
     Another run of the same system and atoms takes it by ``denoiser: {kind: potential, pretrained: FILE}``. What was
@@ -57,7 +80,7 @@ def train(
 
     Returns
     -------
-    dict
+    TrainingResult
         What ``potential.json`` holds.
 
     Raises
@@ -91,9 +114,9 @@ def train(
         weights = training.weights[made.held_out]
         errors = denoising_errors(opened, made.compared, x, weights, opened.seed("train errors"))
         write_denoiser(opened, made.denoiser, file)
-        of_run = {"system": opened.molecule.name, "unit": opened.coordinates.unit}
-        results = of_run | made.results | {"denoising_error": errors}
-        write_json(opened.path(POTENTIAL_RESULTS), results)
+        assert made.results.training is not None  # nothing that is pretrained comes here
+        results = TrainingResult(opened.molecule.name, opened.coordinates.unit, made.results.training, errors)
+        write_json(opened.path(POTENTIAL_RESULTS), results.to_json())
         opened.finish("train", started, after=["samples"])
     log.info("the denoiser is in %s", file)
     return results

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -11,23 +12,26 @@ from spacetime_tps.coordinates import CartesianCoordinates, Coordinates, Torsion
 from spacetime_tps.coordinates.states import select
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import MoleculeError
+from spacetime_tps.records import Record
 from spacetime_tps.settings.run import RunSettings, TorsionSettings
+
+ResultOfStage = TypeVar("ResultOfStage", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
-class StageReport:
+class StageReport(Generic[ResultOfStage]):
     """What a stage did.
 
     Attributes
     ----------
-    evaluations : dict of str to int
+    evaluations : mapping of str to int
         Energy or force evaluations, by purpose.
-    results : dict
-        Figures for the summary; JSON.
+    results : Record
+        Figures for the summary.
     """
 
-    evaluations: dict[str, int] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
+    evaluations: Mapping[str, int]
+    results: ResultOfStage
 
 
 def make_coordinates(settings: RunSettings, molecule: MolecularSystem) -> Coordinates:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from spacetime_tps.errors import OutputError
+from spacetime_tps.records import Record
 from spacetime_tps.runs.kept import KeepingPool
 from spacetime_tps.runs.layout import BEGINNING, CONFIG, STAGES, UNFINISHED
 from spacetime_tps.runs.lock import locked
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from spacetime_tps.coordinates.states import FloatArray
     from spacetime_tps.dynamics.system import MolecularSystem
     from spacetime_tps.dynamics.workers import Pool
+
+
+Result = TypeVar("Result", bound=Record)
 
 
 @dataclass(eq=False)
@@ -178,9 +182,21 @@ class Run:
             )
         return read_report(self.folder, part)
 
-    def results(self, part: str) -> dict[str, Any]:
-        """Figures that a part has reported; empty if it has not finished."""
-        return dict(self.report(part).results) if report_path(self.folder, part).is_file() else {}
+    def results(self, part: str, kind: type[Result]) -> Result:
+        """What a finished part has reported.
+
+        Parameters
+        ----------
+        part : str
+        kind : type
+            That of the part's results.
+
+        Raises
+        ------
+        OutputError
+            If it has not finished, or has reported something else.
+        """
+        return kind.from_json(self.report(part).results)
 
     def check(self, part: str, pattern: str = "*") -> Report:
         """Report of a finished part whose files are as it has written them.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm
@@ -9,18 +11,27 @@ from scipy.stats import norm
 from spacetime_tps.statistics import FloatArray
 
 
+@dataclass(frozen=True)
+class MeanSd:
+    """Mean, standard deviation and standard error of the mean; None if there are no values."""
+
+    mean: float | None
+    sd: float | None
+    standard_error: float | None
+
+
 def standard_error(values: FloatArray) -> FloatArray:
     """Standard error of the mean over the last axis, whose values are independent, shape (...)."""
     return np.asarray(values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1]))
 
 
-def mean_sd(values: FloatArray) -> dict[str, float | None]:
+def mean_sd(values: FloatArray) -> MeanSd:
     """Mean, standard deviation and standard error of those values (n,) that are finite; None if there are none."""
     finite = values[np.isfinite(values)]
     if not len(finite):
-        return {"mean": None, "sd": None, "standard_error": None}
+        return MeanSd(None, None, None)
     sd = float(finite.std(ddof=1)) if len(finite) > 1 else 0.0
-    return {"mean": float(finite.mean()), "sd": sd, "standard_error": sd / float(np.sqrt(len(finite)))}
+    return MeanSd(float(finite.mean()), sd, sd / float(np.sqrt(len(finite))))
 
 
 def wilson_interval(successes: ArrayLike, trials: ArrayLike, confidence: float) -> tuple[FloatArray, FloatArray]:

@@ -4,35 +4,106 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.grid import GridDenoiser
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.surface import SurfacePaths, anneal_walkers
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.progress import log, track
+from spacetime_tps.records import Record
 from spacetime_tps.runs import layout
 from spacetime_tps.settings.surface import SurfaceGeodesicSettings, SurfacePathSettings, SurfaceRunSettings
 from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solve_channels
 from spacetime_tps.spacetime.constraints import Constraint
+from spacetime_tps.spacetime.figures import GeodesicFigures
+from spacetime_tps.statistics.intervals import MeanSd, mean_sd
 from spacetime_tps.surfaces.figures import draw_profiles, draw_surface
 from spacetime_tps.surfaces.surface import Surface
 from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import make_folder, replacing, write_json
 
 
+@dataclass(frozen=True)
+class SurfacePathFigures(Record):
+    """Of the walkers along one curve.
+
+    Attributes
+    ----------
+    count, steps_per_path : int
+    reached_b_percentage : float
+    through_channel_percentage : float or None
+        None if the surface has no channel.
+    max_energy, max_energy_on_segments : MeanSd
+        Highest energy at the steps, and also between them, in the surface's unit.
+    """
+
+    count: int
+    steps_per_path: int
+    reached_b_percentage: float
+    through_channel_percentage: float | None
+    max_energy: MeanSd
+    max_energy_on_segments: MeanSd
+
+
+@dataclass(frozen=True)
+class SurfaceSummary:
+    """Of a run on a model surface.
+
+    Attributes
+    ----------
+    system : str
+    seed : int
+    energy_evaluations : mapping of str to int
+        By purpose.
+    wall_seconds : mapping of str to float
+        By part of the work.
+    geodesics : mapping of str to GeodesicFigures
+    paths : SurfacePathFigures, optional
+        Along the low-variance geodesic, if it was found.
+    baselines : mapping of str to SurfacePathFigures
+        By curve.
+    """
+
+    system: str
+    seed: int
+    energy_evaluations: Mapping[str, int]
+    wall_seconds: Mapping[str, float]
+    geodesics: Mapping[str, GeodesicFigures]
+    paths: SurfacePathFigures | None
+    baselines: Mapping[str, SurfacePathFigures]
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall time of everything."""
+        return sum(self.wall_seconds.values())
+
+    def to_json(self) -> dict[str, object]:
+        """What ``summary.json`` holds."""
+        return {
+            "kind": "surface",
+            "system": self.system,
+            "seed": self.seed,
+            "energy_evaluations": {**self.energy_evaluations, "total": sum(self.energy_evaluations.values())},
+            "wall_seconds": {**self.wall_seconds, "total": self.total_seconds},
+            "geodesics": {name: figures.to_json() for name, figures in self.geodesics.items()},
+            "paths": {} if self.paths is None else self.paths.to_json(),
+            "baselines": {name: figures.to_json() for name, figures in self.baselines.items()},
+        }
+
+
 @one_thread()
-def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, seed: int) -> dict[str, Any]:
+def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, seed: int) -> SurfaceSummary:
     """Find and follow geodesics from A to B, and straight lines for comparison; write everything to ``output``.
 
     Returns
     -------
-    dict
+    SurfaceSummary
         What ``summary.json`` holds.
     """
     started = time.perf_counter()
@@ -49,23 +120,22 @@ def run_surface(surface: Surface, settings: SurfaceRunSettings, output: Path, se
     annealed = time.perf_counter()
     _save(surface, output, geodesics, paths)
     _draw(surface, settings, output, geodesics, paths)
-    figures = {name: path_figures(surface, found) for name, found in paths.items()}
+    figures = {name: measure_paths(surface, found) for name, found in paths.items()}
     evaluations = {
         "annealing": sum(found.evaluations for found in paths.values()),
         "measuring": sum(found.measuring_evaluations for found in paths.values()),
     }
     seconds = {"geodesics": solved - started, "paths": annealed - solved, "results": time.perf_counter() - annealed}
-    summary = {
-        "kind": "surface",
-        "system": surface.settings.name,
-        "seed": seed,
-        "energy_evaluations": evaluations | {"total": sum(evaluations.values())},
-        "wall_seconds": seconds | {"total": sum(seconds.values())},
-        "geodesics": reports,
-        "paths": figures.pop("low_variance_geodesic", {}),
-        "baselines": figures,
-    }
-    write_json(output / layout.SUMMARY, summary)
+    summary = SurfaceSummary(
+        system=surface.settings.name,
+        seed=seed,
+        energy_evaluations=evaluations,
+        wall_seconds=seconds,
+        geodesics=reports,
+        paths=figures.pop("low_variance_geodesic", None),
+        baselines=figures,
+    )
+    write_json(output / layout.SUMMARY, summary.to_json())
     return summary
 
 
@@ -133,44 +203,40 @@ def run_walkers(
     )
 
 
-def path_figures(surface: Surface, paths: SurfacePaths) -> dict[str, Any]:
+def measure_paths(surface: Surface, paths: SurfacePaths) -> SurfacePathFigures:
     """Figures of paths for tables: highest energies, how many ended in B, how many went through the channel."""
     _, state_b = surface.settings.states.values()
     channel = surface.settings.channel
-    return {
-        "count": paths.positions.shape[1],
-        "steps_per_path": int(paths.steps[-1]),
-        "reached_b_percentage": 100 * float(surface.inside(state_b, paths.positions[-1]).mean()),
-        "through_channel_percentage": (
+    return SurfacePathFigures(
+        count=paths.positions.shape[1],
+        steps_per_path=int(paths.steps[-1]),
+        reached_b_percentage=100 * float(surface.inside(state_b, paths.positions[-1]).mean()),
+        through_channel_percentage=(
             100 * float(surface.inside(channel, paths.positions).any(axis=0).mean()) if channel else None
         ),
-        "max_energy": _mean_and_sd(paths.highest_energy),
-        "max_energy_on_segments": _mean_and_sd(paths.highest_energy_on_segments),
-    }
-
-
-def _mean_and_sd(values: FloatArray) -> dict[str, float]:
-    return {"mean": float(values.mean()), "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
+        max_energy=mean_sd(paths.highest_energy),
+        max_energy_on_segments=mean_sd(paths.highest_energy_on_segments),
+    )
 
 
 def _solve_all(
     surface: Surface, denoiser: GridDenoiser, settings: SurfaceGeodesicSettings, rng: np.random.Generator
-) -> tuple[dict[str, Geodesic], dict[str, Any]]:
+) -> tuple[dict[str, Geodesic], dict[str, GeodesicFigures]]:
     """The unconstrained geodesic, those of low variance in each channel, and what to report of them."""
     geodesics: dict[str, Geodesic] = {}
-    reports: dict[str, Any] = {}
+    reports: dict[str, GeodesicFigures] = {}
     bound = VarianceBound(settings.variance_bound)
     for name, constraints in (("unconstrained", ()), ("low_variance", (bound,))):
         try:
             found = solve(surface, denoiser, settings, rng, constraints)
         except GeometryError as error:
             log.error("%s: %s", name, error)
-            reports[name] = {"feasible": False, "converged": False, "message": str(error)}
+            reports[name] = GeodesicFigures.of_failure(error)
             continue
         kept = [geodesic for geodesic in found if geodesic.feasible and constraints] or found[:1]
         geodesics |= {name if index == 1 else f"{name}_{index}": geodesic for index, geodesic in enumerate(kept, 1)}
     for name, geodesic in geodesics.items():
-        reports[name] = geodesic.to_json()
+        reports[name] = GeodesicFigures.of(geodesic)
         (log.info if geodesic.feasible and geodesic.converged else log.warning)(
             "%s: length %.2f, 2E/L² %.4f, largest variance %.4f, %s, %s",
             name,

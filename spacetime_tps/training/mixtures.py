@@ -15,9 +15,10 @@ from spacetime_tps.denoisers.mixture import FACTORS, average_mixtures
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
 from spacetime_tps.denoisers.torus import average_von_mises_mixtures, fit_von_mises_mixture
 from spacetime_tps.progress import log, track
+from spacetime_tps.records import Record
 from spacetime_tps.settings.denoiser import MixtureSettings
 from spacetime_tps.statistics import FloatArray
-from spacetime_tps.training.trainer import Samples
+from spacetime_tps.training.trainer import Samples, Training
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -100,6 +101,25 @@ VON_MISES = MixtureKind(fit_von_mises, VonMisesMixtureDenoiser, average_von_mise
 
 
 @dataclass(frozen=True)
+class FitResult(Record):
+    """Of a fit or a training; of a denoiser that is taken as it is there is nothing.
+
+    Attributes
+    ----------
+    components : int, optional
+        Of a mixture, over all its fits.
+    held_out_log_likelihood : dict of str to float, optional
+        Of mixtures, by their number of components, per sample.
+    training : Training, optional
+        Of a network.
+    """
+
+    components: int | None = None
+    held_out_log_likelihood: dict[str, float] | None = None
+    training: Training | None = None
+
+
+@dataclass(frozen=True)
 class MadeDenoiser:
     """A denoiser fresh from its fit or training.
 
@@ -109,14 +129,13 @@ class MadeDenoiser:
     compared : dict of str to Denoiser
         Denoisers that have not seen the held-out samples, by name.
     held_out : array of bool, shape (samples,)
-    results : dict
-        Figures for the summary; JSON.
+    results : FitResult
     """
 
     denoiser: Denoiser
     compared: dict[str, Denoiser]
     held_out: NDArray[np.bool_]
-    results: dict[str, Any]
+    results: FitResult
 
 
 def make_mixture(
@@ -140,10 +159,7 @@ def make_mixture(
         denoiser,
         {"mixture": candidates[best], "single_component": single},
         held_out,
-        {
-            "components": denoiser.components,
-            "held_out_log_likelihood": {str(k): v for k, v in likelihoods.items()},
-        },
+        FitResult(denoiser.components, {str(size): likelihood for size, likelihood in likelihoods.items()}),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.denoisers.potential import build_network
 from spacetime_tps.progress import log, track
 from spacetime_tps.settings.denoiser import MixtureSettings, PotentialSettings
-from spacetime_tps.training.mixtures import MadeDenoiser, MixtureKind, Pool, fit_mixtures
+from spacetime_tps.training.mixtures import FitResult, MadeDenoiser, MixtureKind, Pool, fit_mixtures
 from spacetime_tps.training.trainer import Samples, Trainer, principal_directions
 
 
@@ -82,4 +81,4 @@ def make_potential(
     single = kind.single(x.numpy(), weights.numpy())
     compared = {"potential": trainer.denoiser(), "mixture": base, "single_component": single}
     checkpoint.unlink()
-    return MadeDenoiser(trainer.denoiser(), compared, samples.held_out.numpy(), {"training": asdict(history)})
+    return MadeDenoiser(trainer.denoiser(), compared, samples.held_out.numpy(), FitResult(training=history))

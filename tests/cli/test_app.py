@@ -193,10 +193,10 @@ class TestBrokenPaths:
 
     def test_figures_count_the_failures(self, broken):
         _, report, _ = broken
-        assert report.results["paths"]["failed"] == COUNT
-        assert report.results["paths"]["target_hit_percentage"] == 0
-        assert report.results["paths"]["ets_kj_per_mol"]["mean"] is None
-        json.dumps(report.results, allow_nan=False)
+        assert report.results.paths.failed == COUNT
+        assert report.results.paths.target_hit_percentage == 0
+        assert report.results.paths.ets_kj_per_mol.mean is None
+        json.dumps(report.results.to_json(), allow_nan=False)
 
     def test_frames_up_to_the_failure_are_kept(self, broken):
         folder, _, _ = broken
@@ -214,8 +214,8 @@ class TestBrokenPaths:
 
     def test_other_paths_go_on(self, broken):
         folder, report, _ = broken
-        assert report.results["paths_region_avoiding"]["failed"] == 0
-        assert report.results["baselines"]["straight_snr_5500"]["failed"] == 0
+        assert report.results.paths_region_avoiding.failed == 0
+        assert report.results.baselines["straight_snr_5500"].failed == 0
         assert not list((folder / "paths_region_avoiding").glob("failed*"))
         for path in (folder / "paths_region_avoiding").glob("path_*.trr"):
             assert len(read_trr(path)[0]) == 17

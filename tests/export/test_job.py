@@ -81,9 +81,10 @@ def test_every_tool(run, to):
     written = json.loads((folder / "export.json").read_text())
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert written.pop("files").keys() == there - {"export.json"}
-    assert written | {"folder": str(folder)} == report
-    assert (report["to"], report["system"]) == (to, "alanine_dipeptide")
-    assert report["note"]
+    assert written == report.to_json()
+    assert report.folder == folder
+    assert (report.to, report.system) == (to, "alanine_dipeptide")
+    assert report.note
     assert (folder / "topology.pdb").is_file()
     expected = {
         "openpathsampling": "trajectories/*.npz",
@@ -107,7 +108,7 @@ def test_openpathsampling_may_run_as_long_as_our_shots(run):
 
 def test_other_sources_and_folders(run, tmp_path, caplog, crossing):
     report = export_run(run, "gromacs", what="paths", output=tmp_path / "deep" / "mine")
-    assert (report["what"], report["trajectories"]) == ("paths", 1)
+    assert (report.what, report.trajectories) == ("paths", 1)
     assert "paths are not unbiased dynamics" in caplog.text
     universe = MDAnalysis.Universe(*(tmp_path / "deep" / "mine" / name for name in ("topology.pdb", "path_0000.trr")))
     assert universe.trajectory.dt == pytest.approx(0.004)
@@ -115,11 +116,11 @@ def test_other_sources_and_folders(run, tmp_path, caplog, crossing):
 
 
 def test_plumed_reference_is_of_the_geodesic_or_of_a_trajectory_of_median_duration(run):
-    assert export_run(run, "plumed", reference_frames=4)["what"] == "low_variance"
+    assert export_run(run, "plumed", reference_frames=4).what == "low_variance"
     text = (run / "export" / "plumed" / "reference.pdb").read_text()
     assert text.count("END") == 4
     report = export_run(run, "plumed", what="reactive", reference_frames=5, overwrite=True)
-    assert "reactive_0001 of reactive" in report["note"]
+    assert "reactive_0001 of reactive" in report.note
     assert "reactive_0001" in (run / "export" / "plumed" / "plumed.dat").read_text()
 
 
@@ -130,7 +131,7 @@ def test_plumed_where_the_model_sees_torsions(run, tmp_path, begin_run, molecule
         shutil.copytree(run / part, other.folder / part)
         other.finish(part, time.perf_counter())
     run = other.folder
-    assert export_run(run, "plumed")["what"] == "reactive"
+    assert export_run(run, "plumed").what == "reactive"
     atoms = {int(line[6:11]) - 1 for line in (run / "export" / "plumed" / "reference.pdb").open() if line[:4] == "ATOM"}
     assert atoms == set(molecule.topology.select("element != H").tolist())
     with pytest.raises(ConfigError, match="one of torsions, not of positions; take reactive"):

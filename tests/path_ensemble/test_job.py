@@ -65,8 +65,8 @@ def run(kept, tmp_path, monkeypatch, request):
     if not kept.exists():
         context = request.getfixturevalue("context")
         report = make_reactive(context)
-        assert report.results["reactive"] >= 3
-        context.finish("reactive", time.perf_counter(), report.evaluations, report.results)
+        assert report.results.reactive >= 3
+        context.finish("reactive", time.perf_counter(), report.evaluations, report.results.to_json())
         shutil.copytree(tmp_path, kept)
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
 
@@ -95,7 +95,7 @@ def test_a_lost_worker_loses_only_its_shot(context, monkeypatch):
     monkeypatch.setattr(context.pool, "map", map_and_lose)
     report = make_reactive(context)
     table = rows(context.folder / "reactive" / "shots.csv")
-    assert report.results["failed_shots"] == 1
+    assert report.results.failed_shots == 1
     assert [row["failure"] != "" for row in table] == [number == 1 for number in range(len(table))]
     assert f"SeedSequence({SHOOTING}, spawn_key=(1, 1))" in table[1]["failure"]
     assert (shoot.__name__, lost_shot.__name__) == ("shoot", "lost_shot")
@@ -109,8 +109,8 @@ def test_path_that_never_leaves_a(context, annealed_path):
     with pytest.raises(DynamicsError, match=r"none of the 1 paths ever leaves C5/C7eq.*nearest to C7ax comes frame"):
         ShootingPoints.of_paths([context.folder / "paths" / "path_0000.trr"], context.molecule.states)
     report = make_reactive(context)
-    assert report.results["shots"] == 0
-    assert "ever leaves" in report.results["message"]
+    assert report.results.shots == 0
+    assert "ever leaves" in report.results.message
 
 
 def test_paths_without_a_frame_between(context, molecule):

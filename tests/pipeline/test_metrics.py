@@ -10,6 +10,7 @@ from spacetime_tps.pipeline.annealing import compared_atoms
 from spacetime_tps.pipeline.metrics import path_metrics
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.statistics.intervals import MeanSd
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +98,11 @@ def test_transition_state_energy_is_over_the_paths_that_hit(molecule):
     assert found.hit.tolist() == [True, False, True, False]
     np.testing.assert_array_equal(found.highest_energy, [10, 500, 16, 900])
     summary = found.summary()
-    assert summary["target_hit_percentage"] == 50.0
-    ets = summary["ets_kj_per_mol"]
-    assert ets["mean"] == pytest.approx(13.0)
-    assert ets["sd"] == pytest.approx(np.sqrt(18.0))
-    assert ets["standard_error"] == pytest.approx(3.0)
+    assert summary.target_hit_percentage == 50.0
+    ets = summary.ets_kj_per_mol
+    assert ets.mean == pytest.approx(13.0)
+    assert ets.sd == pytest.approx(np.sqrt(18.0))
+    assert ets.standard_error == pytest.approx(3.0)
 
 
 def test_a_path_without_frames_has_no_figures(molecule):
@@ -111,18 +112,18 @@ def test_a_path_without_frames_has_no_figures(molecule):
     assert np.isnan(found.rmsd_angstrom[0])
     assert np.isnan(found.highest_energy[0])
     summary = found.summary()
-    assert summary["target_hit_percentage"] == 50.0
-    assert summary["ets_kj_per_mol"] == {"mean": 7.0, "sd": 0.0, "standard_error": 0.0}
-    assert summary["rmsd_angstrom"]["mean"] == pytest.approx(0, abs=1e-2)
+    assert summary.target_hit_percentage == 50.0
+    assert summary.ets_kj_per_mol == MeanSd(7.0, 0.0, 0.0)
+    assert summary.rmsd_angstrom.mean == pytest.approx(0, abs=1e-2)
 
 
 def test_nothing_that_hits_has_no_energy(molecule):
-    nothing = {"mean": None, "sd": None, "standard_error": None}
+    nothing = MeanSd(None, None, None)
     for paths in ([], [path(molecule.structures["c5"], energies=[1.0])]):
         summary = metrics(paths, molecule).summary()
-        assert summary["target_hit_percentage"] == 0.0
-        assert summary["ets_kj_per_mol"] == nothing
-    assert metrics([], molecule).summary()["rmsd_angstrom"] == nothing
+        assert summary.target_hit_percentage == 0.0
+        assert summary.ets_kj_per_mol == nothing
+    assert metrics([], molecule).summary().rmsd_angstrom == nothing
 
 
 @pytest.mark.parametrize("kind", ["cartesian", "torsions"])

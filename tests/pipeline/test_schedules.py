@@ -21,11 +21,11 @@ def test_friction_costs_windows_and_says_what_it_found(run):
     assert not np.allclose(made.schedule.progress, schedule.progress, atol=1e-3)
     pieces = np.diff(made.schedule.progress) / np.diff(schedule.progress)
     assert pieces.min() >= 0.5 and pieces.max() > 1.2  # half of the time is as it was
-    rows = made.report["friction"]
-    np.testing.assert_allclose([row["progress"] for row in rows], (np.arange(WINDOWS) + 0.5) / WINDOWS)
+    rows = made.friction
+    np.testing.assert_allclose([row.progress for row in rows], (np.arange(WINDOWS) + 0.5) / WINDOWS)
     for row in rows:  # when the schedule is there
-        centres, _ = made.schedule.at(row["time"])
-        np.testing.assert_allclose(centres, schedule.at(row["progress"])[0], atol=1e-9)
+        centres, _ = made.schedule.at(row.time)
+        np.testing.assert_allclose(centres, schedule.at(row.progress)[0], atol=1e-9)
 
 
 def test_schedules_without_windows_cost_nothing(run):
@@ -33,7 +33,7 @@ def test_schedules_without_windows_cost_nothing(run):
     seed = np.random.SeedSequence(1)
     same, moved = (make_schedule(run, schedule, kind, seed, "straight") for kind in ("arc_length", "uniform"))
     assert same.schedule is schedule
-    assert same.evaluations == moved.evaluations == 0 and moved.report == {}
+    assert same.evaluations == moved.evaluations == 0 and moved.friction is same.friction is None
     assert moved.schedule.progress[64] != pytest.approx(schedule.progress[64], abs=1e-3)
 
 

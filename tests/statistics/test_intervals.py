@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from spacetime_tps.statistics.intervals import mean_sd, standard_error, wilson_interval
+from spacetime_tps.statistics.intervals import MeanSd, mean_sd, standard_error, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,6 @@ def test_standard_error_is_over_the_last_axis():
 
 def test_mean_of_what_is_finite():
     found = mean_sd(np.array([1.0, np.nan, 3.0, np.inf]))
-    assert found == pytest.approx({"mean": 2.0, "sd": np.sqrt(2.0), "standard_error": 1.0})
-    assert mean_sd(np.array([4.0])) == {"mean": 4.0, "sd": 0.0, "standard_error": 0.0}
-    assert mean_sd(np.array([np.nan])) == {"mean": None, "sd": None, "standard_error": None}
+    assert (found.mean, found.sd, found.standard_error) == pytest.approx((2.0, np.sqrt(2.0), 1.0))
+    assert mean_sd(np.array([4.0])) == MeanSd(4.0, 0.0, 0.0)
+    assert mean_sd(np.array([np.nan])) == MeanSd(None, None, None)

@@ -31,8 +31,8 @@ def test_held_out_likelihood_is_that_of_the_planted_components(kind):
     samples = Samples(*(torch.from_numpy(array) for array in (x, weights, held_out)))
     settings = MixtureSettings(components=(1, 2), fits=2)
     made = make_mixture(samples, kind, settings, np.random.SeedSequence(0), IN_PROCESS)
-    assert made.results["components"] == 2 * settings.fits
-    likelihoods = made.results["held_out_log_likelihood"]
+    assert made.results.components == 2 * settings.fits
+    likelihoods = made.results.held_out_log_likelihood
     assert likelihoods["2"] > likelihoods["1"] + 0.5  # nats of a sample
     np.testing.assert_array_equal(made.held_out, held_out)
     again = make_mixture(samples, kind, settings, np.random.SeedSequence(0), IN_PROCESS)
