@@ -139,7 +139,7 @@ def write_hdf5(
         _check_written(path, xyz, lambda: read_hdf5(partial).xyz)
 
 
-def _check_written(path: Path, positions: FloatArray, read: Callable[[], FloatArray]) -> None:
+def _check_written(path: Path, positions: NDArray[np.float32], read: Callable[[], FloatArray]) -> None:
     """Read what was written: the libraries of both formats say nothing if the disk is full when they close a file."""
     try:
         whole = np.array_equal(read(), positions)
