@@ -24,7 +24,7 @@ from typing import Any
 import MDAnalysis
 import numpy as np
 import yaml
-from kill import POTENTIAL, SYSTEM, finish, jobs, same, timeless
+from kill import POTENTIAL, SETTINGS, SYSTEM, finish, jobs, same, timeless
 
 from spacetime_tps import (
     calibrate,
@@ -131,6 +131,9 @@ def edit_distances(path: Path) -> Any:
     return EditDistance.from_run(universe, path, 7.0, points=16, knots=2).run().results.distances.tolist()
 
 
+FEW_SWEEPS = {"free_energy": {"sweeps": 3}}
+"""Settings on top of those of the other attacks: free energies are computed anew many times."""
+
 STRUCTURES: list[Path] = []
 """Those of the undamaged run."""
 
@@ -157,6 +160,7 @@ class Attack:
         self.folder, self.rng, self.outcome = folder, random.Random(seed), Outcome()
         self.base = folder / "run"
         known = jobs(folder)
+        (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS | FEW_SWEEPS))
         for name in ("run", *names):
             status, text = finish(known[name].command(self.base))
             if status != 0:
