@@ -178,7 +178,7 @@ def test_what_is_not_an_export_stays(run, tmp_path):
 
 @pytest.mark.parametrize("name", ["notes.txt", "reactive_0000.xtc", "sub/notes.txt", "link"])
 def test_files_of_the_user_stay(run, name):
-    folder = Path(export_run(run, "xtc")["folder"])
+    folder = export_run(run, "xtc").folder
     file = folder / name
     file.parent.mkdir(exist_ok=True)
     file.symlink_to(run / "config.yaml") if name == "link" else file.write_text("mine")
@@ -190,7 +190,7 @@ def test_files_of_the_user_stay(run, name):
 
 
 def test_a_report_that_is_damaged(run):
-    (Path(export_run(run, "xtc")["folder"]) / "export.json").write_text("{")
+    (export_run(run, "xtc").folder / "export.json").write_text("{")
     with pytest.raises(OutputError, match=r"export\.json is damaged"):
         export_run(run, "xtc", overwrite=True)
 
