@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -106,7 +105,7 @@ def _check_by_dynamics(
             outside[index].ravel(),
             blocks=run.settings.windows.replicas,
         )
-        row = MomentsCheck(log_snr=float(log_snr[index]), **asdict(compared))
+        row = MomentsCheck.of(float(log_snr[index]), compared)
         log.info(
             "log SNR %5.2f: variance%s %.4f by the model, %.4f by dynamics; means %.4f ± %.4f apart",
             *(row.log_snr, f" in{unit}" if unit else ""),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
+from spacetime_tps.calibration.results import MomentComparison
 from spacetime_tps.records import Record
 from spacetime_tps.spacetime.figures import GeodesicFigures
 from spacetime_tps.statistics.intervals import MeanSd
@@ -60,6 +62,21 @@ class MomentsCheck(Record):
     mean_square_displacement_model: float
     mean_square_displacement_md: float
     mean_square_displacement_md_error: float
+
+    @classmethod
+    def of(cls, log_snr: float, compared: MomentComparison) -> Self:
+        """That of a comparison at a log SNR."""
+        displacement = compared.mean_square_displacement
+        return cls(
+            log_snr=log_snr,
+            mean_distance=compared.mean_distance,
+            mean_distance_error=compared.mean_distance_error,
+            variance_model=compared.variance_model,
+            variance_md=compared.variance_md,
+            mean_square_displacement_model=displacement.model,
+            mean_square_displacement_md=displacement.md,
+            mean_square_displacement_md_error=displacement.md_error,
+        )
 
 
 @dataclass(frozen=True)

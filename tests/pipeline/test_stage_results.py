@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from spacetime_tps.calibration.results import Compared, MomentComparison
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.pipeline.stage_results import (
     ChannelFigures,
@@ -69,6 +70,11 @@ def test_geodesics_that_were_sought():
 def test_only_a_solved_geodesic_has_a_violation():
     assert SOLVED.to_json()["max_violation"] is None
     assert FAILED.to_json() == {"feasible": False, "converged": False, "message": "no way through"}
+
+
+def test_check_of_moments_has_the_numbers_of_the_comparison():
+    compared = MomentComparison(0.1, 0.2, 0.3, 0.4, Compared(0.5, 0.6, 0.7))
+    assert MomentsCheck.of(5.0, compared) == MomentsCheck(5.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def test_errors_of_the_models_that_there_are():
