@@ -113,7 +113,7 @@ def test_changed_samples_are_refused_until_they_have_been_read(begin_run, tmp_pa
         "model_temperature": "300 K",
     }
     run = begin_run(tmp_path / "run", samples=samples)
-    assert set(run.results("beginning")["sample_files"]) == {*samples["trajectories"], *samples["weights"]}
+    assert set(run.report("beginning").results["sample_files"]) == {*samples["trajectories"], *samples["weights"]}
     positions[0] += 0.01
     if which == "frames.h5":
         write_hdf5(tmp_path / which, molecule.trajectory(positions))
