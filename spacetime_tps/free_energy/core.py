@@ -201,8 +201,19 @@ def annealing_estimate(kt: float, there: FloatArray, back: FloatArray, ends: End
         Work done on the molecule along each path, kJ/mol.
     ends : Ends
         From the free states to the ends of the curve.
+
+    Raises
+    ------
+    DynamicsError
+        If works there and back are so far apart that nothing is known of the error.
     """
     value, error = bar(there / kt, back / kt)
+    if not np.isfinite([value, error]).all():
+        raise DynamicsError(
+            f"free energy: works of annealing there ({there.mean():.1f} kJ/mol in the mean) and back "
+            f"({back.mean():.1f}) do not overlap, so that BAR has no error: take more --paths, or longer ones "
+            "(paths.length)"
+        )
     return AnnealingEstimate(
         value=kt * value + ends.value,
         error=float(np.hypot(kt * error, ends.error)),

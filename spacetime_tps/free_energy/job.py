@@ -89,10 +89,10 @@ def compute_free_energy(
     geodesic = need_geodesic(opened, curve)
     request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": opened.base_seed}
     with working_on(opened, "free-energy", request, resume, overwrite) as folder, one_thread():
+        ladder = read_ladder(opened)
         if not resume:
             with begun_folder(folder, request):
                 pass
-        ladder = read_ladder(opened)
         with opened.workers(workers):
             molecule, settings = opened.molecule, opened.settings.free_energy
             schedule = stiffened(geodesic.schedule, opened.settings.samples.model_temperature, molecule.temperature)

@@ -87,6 +87,12 @@ def test_gaussian_works_obey_crooks():
     assert found.to_json()["paths"] == [4000, 4000]
 
 
+def test_works_that_are_far_apart():
+    """Two paths each way that dissipate some hundred kT: BAR's error is not a number."""
+    with pytest.raises(DynamicsError, match=r"there \(1000\.0 kJ/mol in the mean\) and back .* take more --paths"):
+        annealing_estimate(KT, np.array([990.0, 1010.0]), np.array([1000.0, 1020.0]), Ends(0.0, 0.0))
+
+
 def two_levels(kt: list[float], frames: int) -> Ladder:
     """Frames of two levels, A at 0 and B at 4 kJ/mol, at every temperature."""
     rng, states = np.random.default_rng(5), []
