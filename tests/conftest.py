@@ -21,6 +21,7 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.inputs import sample_files, with_kept_inputs
 from spacetime_tps.runs.layout import BEGINNING
 from spacetime_tps.settings.files import load_settings, merge, open_run, parse_settings
+from spacetime_tps.settings.run import RunSettings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.statistics.mbar import Sampled
@@ -56,7 +57,8 @@ def begin_run() -> Callable[..., Run]:
         settings = parse_settings(merge(content, changes), system)
         with prepared(folder, settings, seed, resume=False, overwrite=True):
             run = Run(folder, settings, seed)
-            run.finish(BEGINNING, time.perf_counter(), results={"sample_files": sample_files(settings)})
+            files = {"sample_files": sample_files(settings)} if isinstance(settings, RunSettings) else {}
+            run.finish(BEGINNING, time.perf_counter(), results=files)
         return run
 
     return make

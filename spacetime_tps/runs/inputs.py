@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spacetime_tps.errors import OutputError
-from spacetime_tps.runs.layout import INPUTS
+from spacetime_tps.runs.layout import INPUTS, TRAINING_FRAMES, TRAINING_WEIGHTS
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.settings.run import FilesSettings, RunSettings
+from spacetime_tps.settings.run import FilesSettings, OtherRunSettings, RunSettings
 from spacetime_tps.writing import make_folder, replacing
 
 
@@ -92,12 +92,12 @@ def check_inputs(folder: Path, sources: Mapping[str, Path]) -> None:
 
 
 def sample_files(settings: RunSettings) -> dict[str, dict[str, Any]]:
-    """Size and checksum of the user's own trajectories and weights, which are not copied, by path; JSON."""
+    """Size and checksum of the user's own trajectories and weights, or of another run's, by path; JSON."""
     return {str(path): asdict(FileDigest.of(path)) for path in _sample_files(settings)}
 
 
 def check_sample_files(folder: Path, settings: RunSettings, known: Mapping[str, Any]) -> None:
-    """Refuse trajectories and weights of the user that are not as they were when a run was begun.
+    """Refuse samples of the user or of another run, which are not copied, that have changed since a run was begun.
 
     Parameters
     ----------
@@ -122,6 +122,8 @@ def check_sample_files(folder: Path, settings: RunSettings, known: Mapping[str, 
 
 def _sample_files(settings: RunSettings) -> tuple[Path, ...]:
     samples = settings.samples
+    if isinstance(samples, OtherRunSettings):
+        return samples.folder / TRAINING_FRAMES, samples.folder / TRAINING_WEIGHTS
     return (*samples.trajectories, *(samples.weights or ())) if isinstance(samples, FilesSettings) else ()
 
 
