@@ -133,7 +133,7 @@ def _force_field_names(files: Iterable[Path]) -> dict[Path, str]:
     Files of one folder, and of folders in it, stay together in a folder of the run.
     """
     files = list(dict.fromkeys(files))
-    folders = sorted({file.parent for file in files}, key=lambda folder: len(folder.parts))
+    folders = sorted(dict.fromkeys(file.parent for file in files), key=lambda folder: len(folder.parts))
     tops: dict[Path, str] = {}
     for folder in folders:
         if not any(folder.is_relative_to(top) for top in tops):

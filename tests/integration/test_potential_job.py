@@ -176,9 +176,15 @@ class TestTrain:
         assert "holds no run" in result.output
 
 
-def files_run(folder: Path, trained: Path, denoiser: dict[str, Any], frames: str = "training.h5", **geodesics: Any):
+def files_run(folder: Path, trained: Path, denoiser: dict[str, Any], frames: str | None = None, **geodesics: Any):
     """The main job on samples of another run."""
-    samples = {"method": "files", "trajectories": [str(trained / "samples" / frames)], "model_temperature": "1000 K"}
+    samples: dict[str, Any] = {"method": "run", "folder": str(trained), "model_temperature": "1000 K"}
+    if frames is not None:
+        samples = {
+            "method": "files",
+            "trajectories": [str(trained / "samples" / frames)],
+            "model_temperature": "1000 K",
+        }
     content = SMALL | {"samples": samples, "denoiser": denoiser, "geodesics": SMALL["geodesics"] | geodesics}
     content["windows"] = {"count": 4, "frames": 20, "equilibration": "0.5 ps"}
     config = write_yaml(folder / "run.yaml", content)
@@ -207,7 +213,7 @@ class TestRun:
 
     def test_in_torsions(self, sampled, tmp_path):
         """On a coarse mixture of von Mises densities; SNR and variances have no unit."""
-        samples = {"method": "files", "trajectories": [str(sampled / "samples" / "training.h5")]}
+        samples = {"method": "run", "folder": str(sampled)}
         content = {
             "coordinates": "torsions",
             "samples": samples | {"model_temperature": "1000 K"},
