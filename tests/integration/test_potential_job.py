@@ -213,7 +213,8 @@ class TestRun:
 
     def test_in_torsions(self, sampled, tmp_path):
         """On a coarse mixture of von Mises densities; SNR and variances have no unit."""
-        samples = {"method": "run", "folder": str(sampled)}
+        shutil.copy(sampled / "samples" / "training.h5", tmp_path / "frames.h5")  # of equal weights
+        samples = {"method": "files", "trajectories": [str(tmp_path / "frames.h5")]}
         content = {
             "coordinates": "torsions",
             "samples": samples | {"model_temperature": "1000 K"},
