@@ -17,6 +17,7 @@ from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
+from spacetime_tps.runs import layout
 from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import (
@@ -213,7 +214,7 @@ def _log_snr_range(run: Run, denoiser: Denoiser) -> tuple[float, float]:
 
 def _write(folder: Path, result: CalibrationResult) -> None:
     """Tables and the figure; ``calibration.json`` comes last, when all the others are there."""
-    write_table(folder / "points.csv", [point.to_json() for point in result.points])
-    write_table(folder / "chords.csv", [chord.to_json() for chord in result.curve.chords])
-    calibration_figure(folder / "calibration.png", result)
-    write_json(folder / "calibration.json", result.to_json())
+    write_table(folder / layout.CALIBRATION_POINTS, [point.to_json() for point in result.points])
+    write_table(folder / layout.CALIBRATION_CHORDS, [chord.to_json() for chord in result.curve.chords])
+    calibration_figure(folder / layout.CALIBRATION_FIGURE, result)
+    write_json(folder / layout.CALIBRATION_RESULTS, result.to_json())

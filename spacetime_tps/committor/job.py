@@ -24,16 +24,14 @@ from spacetime_tps.dynamics.workers import Engine, Pool, WorkerPool
 from spacetime_tps.errors import OutputError
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
+from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
-from spacetime_tps.runs.layout import BEGINNING, COMMITTOR
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.requests import begun_folder, check_band, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
 from spacetime_tps.writing import remove, write_json, write_table
 
-JOURNAL = "shots.jsonl"
-FRAMES = "frames.json"
 MAX_FRAMES = 40
 """Frames that are taken of the run's own trajectories if not told."""
 
@@ -111,7 +109,7 @@ def measure_committor(
         molecule = opened.molecule
         states = state_indices(molecule.states, chosen.positions)
         with WorkerPool(Engine.for_system(molecule, ()), workers) as pool:
-            rows = _shoot(folder / JOURNAL, pool, _tasks(opened, chosen, states, shots))
+            rows = _shoot(folder / layout.COMMITTOR_JOURNAL, pool, _tasks(opened, chosen, states, shots))
         predicted = predicted_committors(opened, chosen.positions)
         a, b = (state.name for state in molecule.states)
         frames = frame_committors(chosen, states, predicted, rows, (a, b), request.confidence)
@@ -119,18 +117,19 @@ def measure_committor(
         result = committor_result(molecule.name, molecule.temperature, request, frames, rows, seed_of_test)
         _tell((a, b), result, rows)
         _write(folder, molecule, chosen, result, rows)
-        opened.finish("committor", started, {"shooting": result.evaluations}, after=[BEGINNING])
+        opened.finish("committor", started, {"shooting": result.evaluations}, after=[layout.BEGINNING])
     return result
 
 
 def _begin(run: Run, request: CommittorRequest) -> ChosenFrames:
     """A folder with the chosen frames and nothing else, in place of an earlier one."""
     chosen = choose_frames(run, request, np.random.default_rng(run.seed("committor frames")))
-    with begun_folder(run.path(COMMITTOR), request.to_json()) as partial:
+    with begun_folder(run.path(layout.COMMITTOR), request.to_json()) as partial:
         number = np.arange(len(chosen.index), dtype=float)
-        write_trr(partial / "frames.trr", chosen.positions, None, number, run.molecule.box)
+        write_trr(partial / layout.CHOSEN_FRAMES, chosen.positions, None, number, run.molecule.box)
         rows = [{"source": str(s), "index": int(i)} for s, i in zip(chosen.source, chosen.index, strict=True)]
-        write_json(partial / FRAMES, {"frames": rows, "file": asdict(FileDigest.of(partial / "frames.trr"))})
+        digest = asdict(FileDigest.of(partial / layout.CHOSEN_FRAMES))
+        write_json(partial / layout.CHOSEN_FRAMES_TABLE, {"frames": rows, "file": digest})
     return chosen
 
 
@@ -142,7 +141,8 @@ def _load_frames(run: Run) -> ChosenFrames:
     OutputError
         If a file is missing or damaged.
     """
-    path, trajectory = run.path(COMMITTOR) / FRAMES, run.path(COMMITTOR) / "frames.trr"
+    folder = run.path(layout.COMMITTOR)
+    path, trajectory = folder / layout.CHOSEN_FRAMES_TABLE, folder / layout.CHOSEN_FRAMES
     try:
         content = json.loads(path.read_bytes())
         rows, digest = content["frames"], FileDigest(**content["file"])
@@ -212,19 +212,19 @@ def _tell(state_names: tuple[str, str], result: CommittorResult, shots: Sequence
 def _write(
     folder: Path, molecule: MolecularSystem, chosen: ChosenFrames, result: CommittorResult, shots: Sequence[ShotRow]
 ) -> None:
-    write_table(folder / "committor.csv", [row.to_json() for row in result.frames])
+    write_table(folder / layout.COMMITTOR_TABLE, [row.to_json() for row in result.frames])
     rows = [row.to_json() | {"time_ps": f"{row.time_ps:.4f}"} for row in shots]
-    write_table(folder / "shots.csv", rows, [field.name for field in fields(ShotRow)])
+    write_table(folder / layout.COMMITTOR_SHOTS, rows, [field.name for field in fields(ShotRow)])
     frames = np.array(result.transition_states, dtype=int)
-    for name in ("transition_states.trr", "transition_states.h5"):
+    for name in (layout.TRANSITION_STATES_FILE, layout.TRANSITION_STATES_HDF5):
         remove(folder / name)
     if len(frames):
         positions, number = chosen.positions[frames], frames.astype(float)
-        write_trr(folder / "transition_states.trr", positions, None, number, molecule.box)
-        write_hdf5(folder / "transition_states.h5", molecule.trajectory(positions, number))
+        write_trr(folder / layout.TRANSITION_STATES_FILE, positions, None, number, molecule.box)
+        write_hdf5(folder / layout.TRANSITION_STATES_HDF5, molecule.trajectory(positions, number))
     reached_b, decided = decided_shots(result.frames)
     told = decided > 0
     if told.any():
         title = f"{molecule.name}: committor of {told.sum()} frames at {molecule.temperature:g} K"
-        committor_figure(folder / "committor.png", reached_b[told], decided[told], result.histogram, title)
-    write_json(folder / "committor.json", result.to_json())
+        committor_figure(folder / layout.COMMITTOR_FIGURE, reached_b[told], decided[told], result.histogram, title)
+    write_json(folder / layout.COMMITTOR_RESULTS, result.to_json())

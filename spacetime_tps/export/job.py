@@ -37,7 +37,6 @@ UNBIASED = ("reactive", "path_ensemble")
 """Dynamics that another tool may shoot from: annealed paths are driven, and their time is not physical."""
 
 REFERENCE_FRAMES = 10
-REPORT = "export.json"
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def export_run(
                 folder=target,
             )
             files = {str(path.relative_to(partial)): asdict(FileDigest.of(path)) for path in _files(partial)}
-            write_json(partial / REPORT, result.to_json() | {"files": files})
+            write_json(partial / layout.EXPORT_RESULTS, result.to_json() | {"files": files})
             remove(target)
             partial.rename(target)
     finally:
@@ -166,7 +165,7 @@ def export_run(
 def _files(folder: Path) -> list[Path]:
     """All files and links in an export, but its report."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path for path in found if path != folder / REPORT)
+    return sorted(path for path in found if path != folder / layout.EXPORT_RESULTS)
 
 
 def _check_export(folder: Path) -> None:
@@ -177,7 +176,7 @@ def _check_export(folder: Path) -> None:
     OutputError
         Naming the file.
     """
-    path = folder / REPORT
+    path = folder / layout.EXPORT_RESULTS
     if not path.is_file():
         raise OutputError(f"{folder} holds something else than an earlier export; choose another --output")
     try:
@@ -252,7 +251,7 @@ def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> _Made:
         )
     write_plumed(folder, molecule.topology, reference, molecule.periodic, source)
     write_topology_pdb(
-        folder / "topology.pdb", boxed_topology(molecule), molecule.structures[molecule.states[0].structure]
+        folder / layout.TOPOLOGY, boxed_topology(molecule), molecule.structures[molecule.states[0].structure]
     )
     note = f"{frames} frames of {source}, {apart}, LAMBDA {reference.decay:.2f} nm⁻²; run PLUMED on plumed.dat there"
     return _Made(what, 1, note)

@@ -21,6 +21,7 @@ from spacetime_tps.free_energy.sampling import anneal_both_ways, read_ladder, sa
 from spacetime_tps.free_energy.series import make_series, stiffened
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
+from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import need_geodesic
 from spacetime_tps.runs.requests import begun_folder, check_options, working_on
@@ -136,8 +137,8 @@ def compute_free_energy(
 
 def _write(folder: Path, result: FreeEnergyResult) -> None:
     """Tables and figures; ``free_energy.json`` comes last, when all the others are there."""
-    write_table(folder / "profile.csv", [row.to_json() for row in result.windows.profile])
-    with replacing(folder / "overlap.csv") as partial:
+    write_table(folder / layout.FREE_ENERGY_PROFILE, [row.to_json() for row in result.windows.profile])
+    with replacing(folder / layout.FREE_ENERGY_OVERLAP) as partial:
         np.savetxt(partial, result.windows.overlap, fmt="%.6f", delimiter=",")
-    free_energy_figure(folder / "free_energy.png", result)
-    write_json(folder / "free_energy.json", result.to_json())
+    free_energy_figure(folder / layout.FREE_ENERGY_FIGURE, result)
+    write_json(folder / layout.FREE_ENERGY_RESULTS, result.to_json())

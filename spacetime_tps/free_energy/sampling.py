@@ -18,12 +18,10 @@ from spacetime_tps.progress import track
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.hdf5 import read_hdf5, read_hdf5_energies
 from spacetime_tps.runs.journal import Journal
-from spacetime_tps.runs.layout import REPLICAS
+from spacetime_tps.runs.layout import REPLICAS, SWEEP_FILE, SWEEPS_JOURNAL
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.settings.run import ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
-
-JOURNAL = "sweeps.jsonl"
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,9 @@ def sample_series(
         for index, sweep_seed in enumerate(seed.spawn(settings.sweeps))
         for direction in (-1 if index % 2 else 1,)
     ]
-    files = [folder / f"sweep_{index}.npy" for index in range(settings.sweeps)]
+    files = [folder / SWEEP_FILE.format(index) for index in range(settings.sweeps)]
     shape = (len(intervals), frames, *tasks[0].positions.shape)
-    journal = Journal.read(folder / JOURNAL)
+    journal = Journal.read(folder / SWEEPS_JOURNAL)
     sweeps = {}
     for record in journal.records:
         file, digest = files[record["sweep"]], FileDigest(**record["file"])

@@ -14,13 +14,12 @@ from spacetime_tps.errors import OutputError
 from spacetime_tps.path_ensemble.moves import Path
 from spacetime_tps.path_ensemble.results import MoveRow
 from spacetime_tps.path_ensemble.sampling import Chain, Chains
+from spacetime_tps.runs import layout
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.reports import FileDigest
 from spacetime_tps.runs.trajectories import write_trr
 from spacetime_tps.writing import remove, replacing, write_json
 
-JOURNAL = "moves.jsonl"
-CHECKPOINT = "checkpoint.json"
 _BEGIN = "put the right file back, or take --overwrite to begin anew"
 
 
@@ -50,7 +49,7 @@ class Checkpoint:
     @classmethod
     def begin(cls, folder: pathlib.Path, frame_interval: float, box: FloatArray | None = None) -> Checkpoint:
         """The checkpoint in an empty folder."""
-        return cls(folder, frame_interval, Journal(folder / JOURNAL), {}, box)
+        return cls(folder, frame_interval, Journal(folder / layout.ENSEMBLE_JOURNAL), {}, box)
 
     @property
     def rows(self) -> list[MoveRow]:
@@ -86,12 +85,12 @@ class Checkpoint:
         with self.journal.appending() as appender:
             for row in chains.new_rows[len(self.journal.records) - before :]:
                 appender.add(row.to_json())
-        file = self.folder / f"chains_{chains.done:06d}.npz"
-        others = set(self.folder.glob("chains_*.npz")) - {file}
+        file = self.folder / layout.CHAINS_FILE.format(chains.done)
+        others = set(self.folder.glob(layout.CHAINS_FILES)) - {file}
         with replacing(file) as partial:
             np.savez(partial, allow_pickle=False, **_arrays(chains, seconds))
         digests = {name: asdict(digest) for name, digest in (files | {file.name: FileDigest.of(file)}).items()}
-        write_json(self.folder / CHECKPOINT, {"chains": file.name, "files": digests})
+        write_json(self.folder / layout.ENSEMBLE_CHECKPOINT, {"chains": file.name, "files": digests})
         self.files = files
         for other in others:
             remove(other)
@@ -114,7 +113,7 @@ class Checkpoint:
         OutputError
             If a file is missing or damaged.
         """
-        path = folder / CHECKPOINT
+        path = folder / layout.ENSEMBLE_CHECKPOINT
         try:
             content = json.loads(path.read_bytes())
             files = {name: FileDigest(**digest) for name, digest in content["files"].items()}
@@ -125,7 +124,7 @@ class Checkpoint:
             if not (folder / file).is_file() or FileDigest.of(folder / file) != digest:
                 raise OutputError(f"{folder / file} is missing, or not as it was written; {_BEGIN}")
         chains, seconds = _read_arrays(folder / name)
-        journal = Journal.read(folder / JOURNAL)
+        journal = Journal.read(folder / layout.ENSEMBLE_JOURNAL)
         count = chains.done * len(chains.chains)
         if len(journal.records) < count:
             raise OutputError(f"{journal.path} lacks moves that {path} has; {_BEGIN}")

@@ -20,8 +20,8 @@ from spacetime_tps.path_ensemble.results import SELECTIONS, MoveRow, PathEnsembl
 from spacetime_tps.path_ensemble.sampling import Chains, Sampler
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
+from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import REACTIVE_FILES, SHOTS
 from spacetime_tps.runs.requests import begun_folder, check_options, working_on
 from spacetime_tps.runs.trajectories import read_trr
 from spacetime_tps.writing import write_json, write_table
@@ -94,10 +94,10 @@ def sample_path_ensemble(
             raise ConfigError(f"--{name} must be {' or '.join(known)}, not {choice!r}")
     started = time.perf_counter()
     opened = Run.open(run, "reactive", seed=seed, trust_scripts=trust_scripts)
-    if not opened.files("reactive", REACTIVE_FILES):
+    if not opened.files("reactive", layout.REACTIVE_FILES):
         raise OutputError(
             f"{opened.folder} has no reactive trajectory to begin with; run it with shooting.reactive above 0, and "
-            f"look at {SHOTS} for why no shot was reactive"
+            f"look at {layout.SHOTS} for why no shot was reactive"
         )
     model = read_committor_model(opened)
     request = PathEnsembleRequest(
@@ -120,8 +120,8 @@ def sample_path_ensemble(
             opened.molecule.name, request, rows, variables, sampler.max_duration, state.stored, seconds
         )
         _tell(result)
-        write_table(folder / "moves.csv", [_table_row(row) for row in rows])
-        write_json(folder / "path_ensemble.json", result.to_json())
+        write_table(folder / layout.ENSEMBLE_MOVES, [_table_row(row) for row in rows])
+        write_json(folder / layout.ENSEMBLE_RESULTS, result.to_json())
         opened.finish("path-ensemble", started, {"path_ensemble": result.evaluations}, after=["reactive"])
     return result
 
@@ -136,7 +136,7 @@ def _first_paths(run: Run, sampler: Sampler) -> list[Path]:
     TrajectoryError
         If a trajectory is not a path of this ensemble.
     """
-    files, chains = run.files("reactive", REACTIVE_FILES), sampler.request.chains
+    files, chains = run.files("reactive", layout.REACTIVE_FILES), sampler.request.chains
     places = np.linspace(0, len(files) - 1, chains).round().astype(int).tolist()
     if len(set(places)) < chains:
         raise ConfigError(

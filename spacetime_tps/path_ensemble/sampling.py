@@ -14,6 +14,7 @@ from spacetime_tps.path_ensemble.moves import Move, MoveResult, Path
 from spacetime_tps.path_ensemble.results import MoveRow, PathEnsembleRequest
 from spacetime_tps.path_ensemble.statistics import crossing
 from spacetime_tps.progress import log
+from spacetime_tps.runs.layout import PATH_FILE
 from spacetime_tps.settings.run import ShootingSettings
 
 
@@ -140,7 +141,7 @@ class Sampler:
                 path, at = result.path, self._crossing(result.path)
             decorrelated = bool(path.born.min() > chain.reference)
             if keeping and path.born.max() != kept_born:
-                kept, kept_born, stored = f"path_{stored:04d}.trr", int(path.born.max()), stored + 1
+                kept, kept_born, stored = PATH_FILE.format(stored), int(path.born.max()), stored + 1
                 new_paths[kept] = path
             chains.append(Chain(path, at, number if decorrelated else chain.reference, kept, kept_born))
             rows.append(

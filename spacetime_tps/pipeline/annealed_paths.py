@@ -14,7 +14,7 @@ from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
 from spacetime_tps.pipeline.stage_results import GeodesicsResult, PathFigures, PathsResult, WindowFriction
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import ENERGIES, PATHS, REGION_AVOIDING_PATHS
+from spacetime_tps.runs.layout import ENERGIES, FAILED_PATH_FILE, PATH_FILE, PATHS, REGION_AVOIDING_PATHS
 from spacetime_tps.runs.read import read_geodesic
 from spacetime_tps.runs.trajectories import write_trr
 from spacetime_tps.statistics.intervals import mean_sd
@@ -101,10 +101,10 @@ def _figures(run: Run, paths: Sequence[TransitionPath], friction: list[WindowFri
 def _store(run: Run, paths: Sequence[TransitionPath], folder: Path) -> None:
     for index, path in enumerate(paths):
         if path.failure is not None:
-            with replacing(folder / f"failed_{index:04d}.npz") as partial:
+            with replacing(folder / FAILED_PATH_FILE.format(index)) as partial:
                 np.savez(partial, positions=path.positions, velocities=path.velocities)
         if len(path.positions):
-            file = folder / f"path_{index:04d}.trr"
+            file = folder / PATH_FILE.format(index)
             write_trr(file, path.positions, path.velocities, path.time, run.molecule.box)
     rows = [
         dict(zip(ENERGY_COLUMNS, (index, frame, *row), strict=True))

@@ -28,7 +28,7 @@ from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.denoiser import read_denoiser, write_denoiser
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import GEODESICS, REFINED_DENOISER
+from spacetime_tps.runs.layout import GEODESIC_FILE, GEODESICS, REFINED_DENOISER
 from spacetime_tps.runs.read import TrainingSet, geodesic_path, read_training_set
 from spacetime_tps.settings.run import GeodesicSettings, RegionSettings
 from spacetime_tps.spacetime import (
@@ -139,7 +139,9 @@ def _straight_line(run: Run) -> Points:
 def _solve_all(run: Run, denoiser: Denoiser, training: TrainingSet) -> _Solved:
     """Solve for every curve, and save them."""
     settings = run.settings.geodesics
-    for stored in run.made(GEODESICS).glob("*.npz"):  # of an earlier round: none may stand for one not found now
+    for stored in run.made(GEODESICS).glob(
+        GEODESIC_FILE.format("*")
+    ):  # of an earlier round: none may stand for one not found now
         stored.unlink()
     samples = torch.from_numpy(run.coordinates.encode(training.positions))
     known: Sequence[Constraint] = ()  # where the denoiser can be asked

@@ -20,7 +20,7 @@ from spacetime_tps.pipeline.stage_results import ReactiveResult
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import COMMITTOR_MODEL, PATH_FILES, PATHS, REACTIVE, SHOTS
+from spacetime_tps.runs.layout import COMMITTOR_MODEL, PATH_FILES, PATHS, REACTIVE, REACTIVE_FILE, SHOTS
 from spacetime_tps.runs.trajectories import read_trr, write_trr
 from spacetime_tps.writing import write_json
 
@@ -244,7 +244,7 @@ class Shooting:
 
     def _keep(self, trajectory: ReactiveTrajectory) -> str:
         """Write a reactive trajectory, and make its frames shooting points; its file's name."""
-        name = f"reactive_{len(self.durations):04d}.trr"
+        name = REACTIVE_FILE.format(len(self.durations))
         path = self._run.made(REACTIVE) / name
         box = self._run.molecule.box
         write_trr(path, trajectory.positions, trajectory.velocities, trajectory.time, box)

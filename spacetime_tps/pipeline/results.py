@@ -34,13 +34,13 @@ def make_results(run: Run) -> StageReport[FiguresResult]:
             rows = [table for table in load_energies(run.path(name)).values() if len(table)]
             if rows:
                 energy_along_paths(
-                    folder / f"energy_along_{name}.png",
+                    folder / layout.ENERGY_FIGURE.format(name),
                     [table[:, 0] for table in rows],
                     [table[:, 2] for table in rows],
                     [table[:, 3] for table in rows],
                     f"{run.molecule.name}: energy along {name.replace('_', ' ')}",
                 )
-    return StageReport({}, FiguresResult(sorted(file.name for file in folder.glob("*.png"))))
+    return StageReport({}, FiguresResult(sorted(file.name for file in folder.glob(layout.FIGURE_FILES))))
 
 
 def _draw_maps(run: Run, folder: Path, plane: tuple[CollectiveVariable, CollectiveVariable]) -> None:
@@ -61,7 +61,7 @@ def _draw_maps(run: Run, folder: Path, plane: tuple[CollectiveVariable, Collecti
     ):
         if files:
             free_energy_map(
-                folder / f"ramachandran_{name}.png",
+                folder / layout.MAP_FIGURE.format(name),
                 plane,
                 samples,
                 temperature,
@@ -79,7 +79,7 @@ def _draw_profiles(run: Run, folder: Path) -> None:
     there = {name.replace("_", " "): geodesic for name, geodesic in stored.items() if geodesic is not None}
     if there:
         curve_profiles(
-            folder / "geodesic_profiles.png",
+            folder / layout.PROFILES_FIGURE,
             {name: geodesic.log_snr for name, geodesic in there.items()},
             {name: geodesic.variance for name, geodesic in there.items()},
             run.settings.geodesics.variance_bound,

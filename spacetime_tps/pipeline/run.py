@@ -213,7 +213,7 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
 
 def _run_stage(name: str, stage: Callable[[Run], StageReport[Record]], run: Run, before: list[str]) -> None:
     """Run one stage from a clean slate, and write its report when it has finished."""
-    for file in (*layout.STAGES[name], f"{layout.REPORTS}/{name}.json"):
+    for file in (*layout.STAGES[name], f"{layout.REPORTS}/{layout.REPORT.format(name)}"):
         remove(run.path(file))
     log.info("%s …", name)
     started = time.perf_counter()

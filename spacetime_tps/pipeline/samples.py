@@ -20,7 +20,7 @@ from spacetime_tps.pipeline.stage_results import SamplesResult
 from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import SAMPLES, UNFINISHED
+from spacetime_tps.runs.layout import SAMPLES, SAMPLES_FILE, UNFINISHED
 from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.runs.user_trajectories import load_frame_weights, load_user_trajectory
@@ -82,7 +82,7 @@ def _checkpoint(run: Run) -> SamplingCheckpoint:
         "structures": [run.molecule.structures[state.structure].tolist() for state in run.molecule.states],
         "seed": run.base_seed,
     }
-    return SamplingCheckpoint(run.path(UNFINISHED) / "samples", json.dumps(request))
+    return SamplingCheckpoint(run.path(UNFINISHED) / SAMPLES, json.dumps(request))
 
 
 def user_training_set(settings: FilesSettings, molecule: MolecularSystem) -> TrainingSet:
@@ -135,5 +135,5 @@ def _check_training_set(training: TrainingSet, molecule: MolecularSystem) -> Non
 def _write(ensembles: Sequence[Ensemble], folder: Path, molecule: MolecularSystem, kind: str) -> None:
     for index, ensemble in enumerate(ensembles):
         trajectory = molecule.trajectory(ensemble.positions, ensemble.time)
-        name = f"{kind}_{index:02d}_{ensemble.temperature:.0f}K.h5"
+        name = SAMPLES_FILE.format(kind, index, ensemble.temperature)
         write_hdf5(folder / name, trajectory, ensemble.potential_energy)

@@ -91,7 +91,7 @@ def check_inputs(folder: Path, sources: Mapping[str, Path]) -> None:
             )
 
 
-def sample_files(settings: RunSettings) -> dict[str, dict[str, Any]]:
+def sample_files(settings: RunSettings) -> dict[str, dict[str, int | str]]:
     """Size and checksum of the user's own trajectories and weights, or of another run's, by path; JSON."""
     return {str(path): asdict(FileDigest.of(path)) for path in _sample_files(settings)}
 

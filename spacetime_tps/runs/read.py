@@ -13,7 +13,7 @@ from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.hdf5 import read_hdf5
-from spacetime_tps.runs.layout import GEODESIC_FILES, GEODESICS, TRAINING_FRAMES, TRAINING_WEIGHTS
+from spacetime_tps.runs.layout import GEODESIC_FILE, GEODESIC_FILES, GEODESICS, TRAINING_FRAMES, TRAINING_WEIGHTS
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.statistics.correlation import kish_size
 from spacetime_tps.writing import replacing
@@ -99,7 +99,7 @@ class StoredGeodesic:
 
 def geodesic_path(run: Run, name: str) -> Path:
     """Where a geodesic of a run is stored."""
-    return run.path(GEODESICS) / f"{name}.npz"
+    return run.path(GEODESICS) / GEODESIC_FILE.format(name)
 
 
 def geodesic_names(run: Run) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spacetime_tps.errors import OutputError
-from spacetime_tps.runs.layout import PARTS, REPORTS
+from spacetime_tps.runs.layout import PARTS, REPORT, REPORTS
 from spacetime_tps.writing import make_folder, told, write_json
 
 
@@ -73,7 +73,7 @@ class Report:
 
 def report_path(folder: Path, part: str) -> Path:
     """Where the report of a part is."""
-    return folder / REPORTS / f"{part}.json"
+    return folder / REPORTS / REPORT.format(part)
 
 
 def files_of(folder: Path, part: str) -> list[str]:

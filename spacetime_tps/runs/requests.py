@@ -10,11 +10,8 @@ from typing import Any
 
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.layout import PARTS, UNFINISHED
+from spacetime_tps.runs.layout import PARTS, REQUEST, UNFINISHED
 from spacetime_tps.writing import make_folder, remove, told, write_json
-
-REQUEST = "request.json"
-"""What a job was asked for, in its folder."""
 
 
 def check_options(options: Mapping[str, tuple[int | None, int]]) -> None:

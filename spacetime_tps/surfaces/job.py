@@ -267,7 +267,7 @@ def _curves(
 def _save(surface: Surface, output: Path, geodesics: Mapping[str, Geodesic], paths: Mapping[str, SurfacePaths]) -> None:
     for name, geodesic in geodesics.items():
         _write_arrays(
-            make_folder(output / layout.GEODESICS) / f"{name}.npz",
+            make_folder(output / layout.GEODESICS) / layout.GEODESIC_FILE.format(name),
             y=geodesic.points.y,
             log_snr=geodesic.points.log_snr,
             mean=geodesic.moments.mean,
@@ -276,7 +276,7 @@ def _save(surface: Surface, output: Path, geodesics: Mapping[str, Geodesic], pat
         )
     for name, found in paths.items():
         _write_arrays(
-            make_folder(output / layout.PATHS) / f"{name}.npz",
+            make_folder(output / layout.PATHS) / layout.GEODESIC_FILE.format(name),
             positions=found.positions,
             energies=found.energies,
             steps=found.steps,
@@ -301,9 +301,15 @@ def _draw(
     for name in geodesics:
         found = paths[f"{name}_geodesic"]
         title = f"{surface.settings.name}: annealed paths along the {name.replace('_', ' ')} geodesic"
-        draw_surface(make_folder(output / layout.FIGURES) / f"paths_{name}.png", surface, means, found.positions, title)
+        draw_surface(
+            make_folder(output / layout.FIGURES) / layout.SURFACE_FIGURE.format(name),
+            surface,
+            means,
+            found.positions,
+            title,
+        )
     draw_profiles(
-        make_folder(output / layout.FIGURES) / "profiles.png",
+        make_folder(output / layout.FIGURES) / layout.SURFACE_PROFILES_FIGURE,
         geodesics,
         {name: (found.steps / found.steps[-1], found.energies) for name, found in paths.items() if "geodesic" in name},
         settings.geodesics.variance_bound,

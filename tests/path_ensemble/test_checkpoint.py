@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from spacetime_tps.errors import OutputError
-from spacetime_tps.path_ensemble.checkpoint import CHECKPOINT, JOURNAL, Checkpoint
+from spacetime_tps.path_ensemble.checkpoint import Checkpoint
 from spacetime_tps.path_ensemble.moves import Path
 from spacetime_tps.path_ensemble.results import MoveRow
 from spacetime_tps.path_ensemble.sampling import Chain, Chains
+from spacetime_tps.runs import layout
 
 
 def path_of(frames: int) -> Path:
@@ -71,7 +72,9 @@ def test_moves_after_the_chains_are_dropped(tmp_path, chains):
     assert Checkpoint.load(tmp_path, 0.1)[0].rows == list(chains.new_rows)
 
 
-@pytest.mark.parametrize("name", [CHECKPOINT, JOURNAL, "path_0000.trr", "chains_000003.npz"])
+@pytest.mark.parametrize(
+    "name", [layout.ENSEMBLE_CHECKPOINT, layout.ENSEMBLE_JOURNAL, "path_0000.trr", "chains_000003.npz"]
+)
 def test_damage_is_refused_by_name(tmp_path, chains, name):
     Checkpoint.begin(tmp_path, 0.1).save(chains, 0.0)
     content = (tmp_path / name).read_bytes()
