@@ -1,4 +1,4 @@
-"""The attacks, small here and long behind the marker ``slow``."""
+"""The attacks, small here and long behind the marker ``attack``."""
 
 import importlib.util
 import sys
@@ -31,12 +31,12 @@ def test_a_few_kills(tmp_path):
     check_kills(tmp_path, ["run"], 3)
 
 
-@pytest.mark.slow
+@pytest.mark.attack
 def test_many_kills(tmp_path):
     check_kills(tmp_path, list(load("kill").jobs(tmp_path)), 120)
 
 
-@pytest.mark.slow
+@pytest.mark.attack
 def test_soak(tmp_path):
     soak = load("soak")
     assert soak.faults(soak.soak(tmp_path, 100)) == []

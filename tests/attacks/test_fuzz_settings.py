@@ -28,6 +28,6 @@ def test_a_few_hundred(fuzz_settings):
     check(fuzz_settings.fuzz(300, seed=1))
 
 
-@pytest.mark.slow
+@pytest.mark.attack
 def test_ten_thousand(fuzz_settings):
     check(fuzz_settings.fuzz(10_000, seed=0))

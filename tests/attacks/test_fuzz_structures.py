@@ -10,7 +10,7 @@ fuzz_structures = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fuzz_structures)
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.attack)])
 def test_only_our_errors_come_out(count, tmp_path):
     told: list[str] = []
     outcomes = fuzz_structures.fuzz(count, 1, tmp_path, told.append)

@@ -21,6 +21,6 @@ def test_some_damaged_files():
     attack(220, 100)
 
 
-@pytest.mark.slow
+@pytest.mark.attack
 def test_many_damaged_files():
     attack(5500, 101)

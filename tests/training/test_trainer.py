@@ -56,6 +56,7 @@ def trainer(samples: Samples, checkpoint=None, seed: int = 0, **changed) -> Trai
     return Trainer(base, network, plain, samples, settings, RANGE, seed, checkpoint)
 
 
+@pytest.mark.slow
 def test_lowers_the_held_out_loss_of_a_ring():
     """In so few steps by a seventh at least; the noise of the targets, which no denoiser explains, stays in it.
 
