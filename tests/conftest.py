@@ -29,16 +29,16 @@ from spacetime_tps.statistics.mbar import Sampled
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
-SLOW = ("integration", "scripts")
-"""Folders whose tests run whole jobs."""
+SLOW = ("attacks", "integration", "scripts")
+"""Folders whose tests run whole jobs, or many small ones."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what lies in those folders, and attacks, so that ``-m "not slow"`` leaves all of it out."""
+    """Mark as slow what lies in those folders, so that ``-m "not slow"`` leaves all of it out."""
     folder = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(folder).parts[0] in SLOW or item.get_closest_marker("attack"):
+        if item.path.relative_to(folder).parts[0] in SLOW:
             item.add_marker(pytest.mark.slow)
 
 

@@ -345,6 +345,7 @@ def test_a_script_with_tasks_of_its_own_and_no_guard(program):
     assert 'if __name__ == "__main__":\n    import spacetime_tps\n    spacetime_tps.run(...)' in last
 
 
+@pytest.mark.slow
 def test_jobs_do_not_begin_in_a_worker(program, tmp_path):
     """Above all they do not remove a run that is there."""
     code = """

@@ -26,7 +26,6 @@ def check_kills(folder: Path, names: list[str], count: int) -> None:
     assert sum(each.kills for each in counts) == sum(each.resumed for each in counts) > 0
 
 
-@pytest.mark.slow
 def test_a_few_kills(tmp_path):
     check_kills(tmp_path, ["run"], 3)
 
@@ -42,7 +41,6 @@ def test_soak(tmp_path):
     assert soak.faults(soak.soak(tmp_path, 100)) == []
 
 
-@pytest.mark.slow
 def test_a_short_soak(tmp_path):
     """Memory aside, nothing is left of three jobs."""
     soak = load("soak")

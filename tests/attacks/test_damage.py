@@ -30,6 +30,6 @@ def test_a_few_damages(damage, tmp_path):
     check(damage, tmp_path, ("path-ensemble",), 12)
 
 
-@pytest.mark.slow
+@pytest.mark.attack
 def test_many_damages(damage, tmp_path):
     check(damage, tmp_path, damage.AFTER, 400)

@@ -118,6 +118,7 @@ def test_their_divergences_are_those_of_the_exact_denoiser(run, windows, points)
     assert found.length_error < 0.05 * found.length
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_pool(run, points, training, windows):
     """The same seeds in new workers, two of them."""
     with WorkerPool(run.pool.engine, 2) as pool:

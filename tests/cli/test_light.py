@@ -90,6 +90,7 @@ def test_refusals_import_nothing_large(folders, arguments, message):
     assert not (folders / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [

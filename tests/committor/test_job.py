@@ -214,6 +214,7 @@ def test_resuming_changes_nothing(run, molecule, crossing, here):
     assert other.frames != whole.frames
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(run, request):
     asked = {"source": "reactive", "max_frames": 2, "shots": 2}
     results = measure_committor(run, **asked, workers=2)

@@ -273,6 +273,7 @@ class TestHeldOut:
         likelihoods = held_out_likelihoods(60, 150, 3, 1.0)
         assert likelihoods["shrunk"] > likelihoods["full"] + 5
 
+    @pytest.mark.slow
     def test_low_rank_in_642_dimensions(self):
         likelihoods = held_out_likelihoods(642, 900, 3, 8.0)
         assert likelihoods["low_rank"] > max(likelihoods["full"], likelihoods["shrunk"]) + 50

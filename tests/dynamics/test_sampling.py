@@ -50,6 +50,7 @@ def ladder():
     )
 
 
+@pytest.mark.slow
 def test_replica_exchange_keeps_every_temperature(ladder, worker, wells, toy_engine, toy_molecule):
     """Potential energies are Gamma(D/2, kT) distributed and the exchanges as frequent as that says.
 
@@ -99,6 +100,7 @@ class IdealSampler:
         return iter(ends)
 
 
+@pytest.mark.slow
 def test_exchanges_of_an_ideal_sampler(ladder, toy_molecule):
     """8,000 attempts of each pair: acceptance within four binomial standard errors, less than 0.03.
 
@@ -175,6 +177,7 @@ def test_fresh_velocities_are_maxwell_boltzmann(worker, wells, toy_engine):
     assert_mean(7.0 * (end.velocities**2).ravel(), MOLAR_GAS_CONSTANT * 500, 0.02)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers(molecule, worker):
     """One process, two processes and this one give the same bits; another seed does not."""
     settings = ReplicaExchangeSettings(

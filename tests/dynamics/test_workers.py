@@ -99,6 +99,7 @@ def die_if_odd(number: int) -> int:
     return number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_a_crash_loses_only_its_own_task(engine, chunk):
     """Two crashes among tasks that run beside them; every other task has its result, in its place."""

@@ -60,6 +60,7 @@ SHORT = dict.fromkeys(("frame_interval", "weak_frame_interval", "free_frame_inte
 ASKED = {"windows": 12, "frames": 10, "paths": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_geodesic", [{"free_energy": SHORT}], indirect=True)
 def test_files_and_interruption(with_geodesic):
     """Ctrl-C after three sweeps, then --resume, ends like a job that was not interrupted, by one process or by two."""

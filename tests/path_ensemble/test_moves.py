@@ -72,6 +72,7 @@ def test_free_flight_has_the_speeds_of_the_flux(worker, corridor):
     assert flux_p_value(speeds(worker, corridor, 400)) > 0.01
 
 
+@pytest.mark.slow
 def test_without_the_acceptance_the_speeds_are_wrong(worker, corridor, monkeypatch):
     monkeypatch.setattr(path_sampling, "_allowance", lambda weight, rng: np.inf)
     assert flux_p_value(speeds(worker, corridor, 250)) < 1e-4

@@ -128,6 +128,7 @@ class TestMatrix:
             one = edit_geodesic(planar(), self.x[i], self.x[j], LOG_SNR, points=32, knots=6)
             assert found.distances[i, j] == pytest.approx(one.length, rel=1e-9)
 
+    @pytest.mark.slow
     def test_workers_do_not_matter(self):
         here, there = (
             pairwise_edit_distances(planar(), self.x, LOG_SNR, points=32, knots=6, workers=workers)

@@ -206,6 +206,7 @@ def test_a_denoiser_that_is_no_gradient_is_found_out():
     assert re.search(r"J < 0 on \d+\.\d % of the chords", twisted.message)
 
 
+@pytest.mark.slow
 def test_errors_of_a_refined_denoiser_are_not_followed():
     """It has a coarse denoiser, here the exact one: then the curve is nearly the exact geodesic, else it is not."""
     ends = (point([-1.0, 0.0], 1.0), point([1.0, 0.2], 1.5))
