@@ -51,6 +51,14 @@ class In:
         ------
         ValueError
             If it is anything else, has another dimension, or is not finite.
+
+        Examples
+        --------
+        >>> round(In("kJ/mol").parse("1 kcal/mol"), 3)
+        4.184
+        >>> In("nm").parse("1.5")
+        Traceback (most recent call last):
+        ValueError: '1.5' has no unit; write '1.5 nm'
         """
         if isinstance(value, bool) or not isinstance(value, str):
             shown = _short(value)

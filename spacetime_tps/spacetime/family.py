@@ -44,7 +44,13 @@ class Points:
 
 
 def point(y: object, log_snr: float) -> Points:
-    """One spacetime point, as a batch of one, in float64."""
+    """One spacetime point, as a batch of one, in float64.
+
+    Examples
+    --------
+    >>> point([0.0, 1.0], log_snr=2.0)
+    Points(y=tensor([[0., 1.]], dtype=torch.float64), log_snr=tensor([2.], dtype=torch.float64))
+    """
     return Points(torch.as_tensor(y, dtype=torch.float64).reshape(1, -1), torch.tensor([log_snr], dtype=torch.float64))
 
 

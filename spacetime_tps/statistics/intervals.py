@@ -50,6 +50,12 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike, confidence: float) 
     Returns
     -------
     low, high : array, shape (n,)
+
+    Examples
+    --------
+    >>> low, high = wilson_interval([0, 5], [10, 10], confidence=0.95)
+    >>> low.round(2), high.round(2)
+    (array([0.  , 0.24]), array([0.28, 0.76]))
     """
     k, n = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
     z2 = float(norm.ppf(0.5 + confidence / 2)) ** 2
