@@ -25,7 +25,6 @@ def check(damage, folder: Path, names: tuple[str, ...], count: int) -> None:
     assert outcome.counts["refused by name"] > outcome.damages / 4
 
 
-@pytest.mark.slow
 def test_a_few_damages(damage, tmp_path):
     check(damage, tmp_path, ("path-ensemble",), 12)
 

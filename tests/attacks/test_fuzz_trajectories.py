@@ -16,7 +16,6 @@ def attack(count: int, seed: int) -> None:
     assert f"{count} files, 0 faults" in ended.stdout
 
 
-@pytest.mark.slow
 def test_some_damaged_files():
     attack(220, 100)
 
