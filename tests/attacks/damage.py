@@ -76,7 +76,7 @@ def readers(folder: Path) -> list[Reader]:
     few = {"points": 1, "windows": 4, "frames": 10}
 
     def exporter(to: str, what: str) -> Callable[[Path], Any]:
-        return lambda path: {**export_run(path, to, what=what), "folder": "", "run": ""}
+        return lambda path: {**export_run(path, to, what=what).to_json(), "folder": "", "run": ""}
 
     return [
         Reader(
