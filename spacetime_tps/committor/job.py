@@ -150,7 +150,9 @@ def _load_frames(run: Run) -> ChosenFrames:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OutputError(f"{path} is missing or damaged ({error}); take --overwrite to begin anew") from error
     if not trajectory.is_file() or FileDigest.of(trajectory) != digest:
-        raise OutputError(f"{trajectory} is missing or damaged; take --overwrite to begin anew")
+        raise OutputError(
+            f"{trajectory} is missing, or not the file that {path} tells of; take --overwrite to begin anew"
+        )
     positions, _, _ = read_trr(trajectory)
     return ChosenFrames(positions, source, index)
 

@@ -219,7 +219,9 @@ def _trajectories(run: Run, what: str) -> list[StoredTrajectory]:
     part, pattern = SOURCES[what]
     found = [StoredTrajectory.read(path) for path in run.files(part, pattern)]
     if not found:
-        raise OutputError(f"{run.folder} has no {what} ({pattern}): the run has not made them")
+        raise OutputError(
+            f"{run.folder} has no {what} ({pattern}): the run has not made them, or has no {layout.REPORTS}/{part}.json"
+        )
     run.check(part, pattern)
     return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,13 +78,13 @@ def sample_series(
     shape = (len(intervals), frames, *tasks[0].positions.shape)
     journal = Journal.read(folder / SWEEPS_JOURNAL)
     sweeps = {}
-    for record in journal.records:
-        file, digest = files[record["sweep"]], FileDigest(**record["file"])
+    for index, digest in journal.rows(_sweep_and_digest):
+        file = files[index]
         if not file.is_file():
             continue
         if FileDigest.of(file) != digest:
             raise OutputError(f"{file} is not as it was written: remove it, and --resume makes it again")
-        sweeps[record["sweep"]] = read_sweep(file, shape)
+        sweeps[index] = read_sweep(file, shape)
     left = [index for index in range(settings.sweeps) if index not in sweeps]
     sampled = run.pool.map(sample_sweep, [tasks[index] for index in left])
     with journal.appending() as appender:
@@ -93,6 +95,10 @@ def sample_series(
     positions = np.array([sweeps[index] for index in range(settings.sweeps)])
     positions[1::2] = positions[1::2, ::-1]
     return SeriesFrames(positions, sum(task.evaluations for task in tasks))
+
+
+def _sweep_and_digest(record: Mapping[str, Any]) -> tuple[int, FileDigest]:
+    return int(record["sweep"]), FileDigest(**record["file"])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from spacetime_tps.errors import OutputError
 from spacetime_tps.records import Record
 from spacetime_tps.runs.kept import KeepingPool
-from spacetime_tps.runs.layout import BEGINNING, CONFIG, STAGES, UNFINISHED
+from spacetime_tps.runs.layout import BEGINNING, CONFIG, REPORTS, STAGES, UNFINISHED
 from spacetime_tps.runs.lock import locked
 from spacetime_tps.runs.reports import Report, check_files, is_current, read_report, report_path, write_report
 from spacetime_tps.settings.files import open_run
@@ -178,7 +178,7 @@ class Run:
         if not report_path(self.folder, part).is_file() and part in STAGES:
             raise OutputError(
                 f"{self.folder}: the run has not finished its stage {part!r} yet; go on with it by "
-                "'spacetime-tps run … --resume'"
+                f"'spacetime-tps run … --resume' (it has no {REPORTS}/{part}.json)"
             )
         return read_report(self.folder, part)
 

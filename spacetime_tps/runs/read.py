@@ -113,10 +113,11 @@ def read_geodesic(run: Run, name: str) -> StoredGeodesic | None:
     Raises
     ------
     OutputError
-        If its file cannot be read.
+        If its file is not as the run has written it.
     """
     if name not in geodesic_names(run):
         return None
+    run.check("geodesics", f"{GEODESICS}/{name}.npz")
     arrays = read_arrays(geodesic_path(run, name), ("y", "mean", "log_snr", "variance"))
     return StoredGeodesic(**arrays)
 

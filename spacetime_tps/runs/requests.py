@@ -74,7 +74,8 @@ def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwr
     for name, value in request.items():
         if before.get(name) != value:
             raise OutputError(
-                f"{folder} was begun with {name} {before.get(name)}, not {value}; ask for the same, or --overwrite it"
+                f"{folder} was begun with {name} {before.get(name)}, not {value} ({REQUEST} there); ask for the same, "
+                "or --overwrite it"
             )
 
 

@@ -126,7 +126,7 @@ def readers(folder: Path) -> list[Reader]:
 
 def edit_distances(path: Path) -> Any:
     """Between the structures that the run keeps."""
-    universe = MDAnalysis.Universe(str(path / "inputs/c5.pdb"))
+    universe = MDAnalysis.Universe(str(STRUCTURES[0]))
     universe.load_new(np.stack([MDAnalysis.Universe(str(file)).atoms.positions for file in STRUCTURES]))
     return EditDistance.from_run(universe, path, 7.0, points=16, knots=2).run().results.distances.tolist()
 
@@ -227,8 +227,9 @@ class Attack:
 
     @staticmethod
     def _written(reader: Reader, folder: Path) -> list[str]:
+        """Files that a reader writes; but journals, which have the same records in the order in which they came."""
         paths = [path for name in reader.writes for path in ((folder / name), *(folder / name).rglob("*"))]
-        return sorted(str(path.relative_to(folder)) for path in paths if path.is_file())
+        return sorted(str(path.relative_to(folder)) for path in paths if path.is_file() and path.suffix != ".jsonl")
 
     @staticmethod
     def _part(name: str) -> str | None:

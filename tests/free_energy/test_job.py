@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from spacetime_tps.cli.app import app
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.free_energy.job import compute_free_energy
+from spacetime_tps.runs.journal import Journal
 
 
 def refused(folder: Path, error: type[Exception], match: str, **arguments) -> None:
@@ -92,6 +93,13 @@ def test_files_and_interruption(with_geodesic):
         with pytest.raises(OutputError, match=r"sweep_1.npy is not as it was written: remove it"):
             compute_free_energy(with_geodesic, **ASKED, resume=True)
     (folder / "sweep_1.npy").write_bytes(kept)
+    journal = (folder / "sweeps.jsonl").read_bytes()
+    (folder / "sweeps.jsonl").unlink()
+    with Journal(folder / "sweeps.jsonl").appending() as appender:
+        appender.add({"frame": 1, "shot": 2})  # of another job
+    with pytest.raises(OutputError, match=r"sweeps\.jsonl: line 1 is not what this version writes"):
+        compute_free_energy(with_geodesic, **ASKED, resume=True)
+    (folder / "sweeps.jsonl").write_bytes(journal)
     assert compute_free_energy(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
         compute_free_energy(with_geodesic, **(ASKED | {"frames": 20}), resume=True)

@@ -14,7 +14,10 @@ def test_a_run_must_have_come_so_far(begun):
     folder = begun()
     assert Run.open(folder).base_seed == 7
     assert Run.open(folder, seed=3).base_seed == 3
-    with pytest.raises(OutputError, match=r"has not finished its stage 'samples' yet; go on with it by .*--resume"):
+    with pytest.raises(
+        OutputError,
+        match=r"has not finished its stage 'samples' yet; go on with it by .*--resume.*reports/samples\.json",
+    ):
         Run.open(folder, "samples")
     Run.open(folder).finish("samples", time.perf_counter())
     assert Run.open(folder, "samples").settings.system.name == "alanine_dipeptide"
@@ -38,6 +41,9 @@ def test_curves_are_named(begun):
     np.testing.assert_array_equal(need_geodesic(run, "unconstrained").mean, arrays["mean"])
     with pytest.raises(ConfigError, match=r"it has unconstrained"):
         need_geodesic(run, "low_variance")
+    np.savez(run.path("geodesics/unconstrained.npz"), **(arrays | {"mean": np.zeros((2, 1, 3))}))
+    with pytest.raises(OutputError, match=r"geodesics/unconstrained\.npz is not the file that was written there"):
+        read_geodesic(run, "unconstrained")
 
 
 @pytest.mark.parametrize("damage", [b"", None, "half", "flip"])
