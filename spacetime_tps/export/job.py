@@ -238,6 +238,7 @@ def _to_plumed(folder: Path, run: Run, what: str | None, frames: int) -> _Made:
     else:
         geodesic = read_geodesic(run, what)
         if geodesic is None:
+            run.report("geodesics")  # refuses a run that has not come so far
             raise OutputError(f"--what: {run.folder} has neither trajectories nor a geodesic called {what!r}")
         if chosen is None:
             raise ConfigError(f"--what: the mean of {what} is one of torsions, not of positions; take reactive")

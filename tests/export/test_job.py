@@ -124,6 +124,12 @@ def test_plumed_reference_is_of_the_geodesic_or_of_a_trajectory_of_median_durati
     assert "reactive_0001" in (run / "export" / "plumed" / "plumed.dat").read_text()
 
 
+def test_plumed_needs_the_geodesics(run):
+    (run / "reports" / "geodesics.json").unlink()
+    with pytest.raises(OutputError, match=r"not finished its stage 'geodesics' yet.* reports/geodesics\.json"):
+        export_run(run, "plumed")
+
+
 def test_plumed_where_the_model_sees_torsions(run, tmp_path, begin_run, molecule):
     torsions = {"kind": "torsions", "dihedrals": ["phi", "psi"]}
     other = begin_run(tmp_path / "torsions", coordinates=torsions, geodesics={"region": None})
