@@ -1,7 +1,9 @@
 """SIGTERM and SIGHUP end a program as Ctrl-C does, and handlers are given back."""
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -57,6 +59,42 @@ def test_a_later_wish_counts(handlers, monkeypatch):
             send(signal.SIGTERM)
         finally:
             send(signal.SIGINT)
+
+
+class Careless:
+    """Is asked to end while it is destroyed."""
+
+    def __del__(self) -> None:
+        send(signal.SIGTERM)
+
+
+def swallow() -> None:
+    """As OpenMM does, with ``except:``, while it reads a force field."""
+    with contextlib.suppress(BaseException):
+        send(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("lose", [swallow, Careless])
+def test_a_lost_signal_comes_again(handlers, lose, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # pytest's keeps what it is told
+    lost = []
+    with pytest.raises(Interruption, match="SIGTERM"), signals_interrupt():
+        lose()
+        lost.append(lose)
+        time.sleep(30)
+    assert lost == [lose]
+
+
+def test_what_is_written_at_the_end_may_take_time(handlers):
+    """The signal is on its way all the while, and does not come again."""
+    written = []
+    with pytest.raises(Interruption), signals_interrupt():
+        try:
+            send(signal.SIGTERM)
+        finally:
+            time.sleep(1.6)
+            written.append("checkpoint")
+    assert written == ["checkpoint"]
 
 
 def test_ignored_signals_stay_ignored():
