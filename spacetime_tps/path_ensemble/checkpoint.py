@@ -122,7 +122,7 @@ class Checkpoint:
             raise OutputError(f"{path} is missing or damaged ({error}); {_BEGIN}") from error
         for file, digest in files.items():
             if not (folder / file).is_file() or FileDigest.of(folder / file) != digest:
-                raise OutputError(f"{folder / file} is missing, or not as it was written; {_BEGIN}")
+                raise OutputError(f"{folder / file} is missing, or not the file that {path} tells of; {_BEGIN}")
         chains, seconds = _read_arrays(folder / name)
         journal = Journal.read(folder / layout.ENSEMBLE_JOURNAL)
         count = chains.done * len(chains.chains)

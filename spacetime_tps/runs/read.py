@@ -117,7 +117,7 @@ def read_geodesic(run: Run, name: str) -> StoredGeodesic | None:
     """
     if name not in geodesic_names(run):
         return None
-    run.check("geodesics", f"{GEODESICS}/{name}.npz")
+    run.check("geodesics", f"{GEODESICS}/{GEODESIC_FILE.format(name)}")
     arrays = read_arrays(geodesic_path(run, name), ("y", "mean", "log_snr", "variance"))
     return StoredGeodesic(**arrays)
 

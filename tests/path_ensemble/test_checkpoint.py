@@ -1,5 +1,7 @@
 """Checkpoints: what is written is read again, whatever interrupts, and damage is refused."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,14 @@ def test_damage_is_refused_by_name(tmp_path, chains, name):
             (tmp_path / name).write_bytes(damaged)
         with pytest.raises(OutputError, match=name):
             Checkpoint.load(tmp_path, 0.1)
+
+
+def test_a_checksum_that_differs_names_the_file_and_its_checkpoint(tmp_path, chains):
+    """Either of them may be the damaged one."""
+    Checkpoint.begin(tmp_path, 0.1).save(chains, 0.0)
+    path = tmp_path / layout.ENSEMBLE_CHECKPOINT
+    content = json.loads(path.read_bytes())
+    content["files"]["path_0000.trr"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    with pytest.raises(OutputError, match=r"path_0000\.trr is missing, or not the file that .*checkpoint\.json tells"):
+        Checkpoint.load(tmp_path, 0.1)
