@@ -15,7 +15,7 @@ PACKAGE = Path(spacetime_tps.__file__).parent
 NAME = PACKAGE.name
 
 ORDER = (
-    "errors",
+    "errors arrays",
     "records progress writing threads processes drawing",
     "interruption",  # it ends the processes
     "settings",
@@ -71,7 +71,7 @@ OTHER_NAMES = {
 """Names of files outside ``runs/layout.py``, by module."""
 
 MOST_LINES = 400
-LONGER = {"cli.app", "settings.run"}
+LONGER = {"cli.app"}
 """Modules that are longer still; put none in."""
 
 CONTENTS = {

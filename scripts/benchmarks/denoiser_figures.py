@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.dynamics.energies import EnergyTask, potential_energies

@@ -30,9 +30,9 @@ from common import SYSTEM, Bench, Result, begun, number, start, table, yes_no
 from denoiser_figures import LEVELS, STEPS, Generated, denoising_errors, generation, pieces, ratio_of_means
 from two_heads import train_two_heads
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.job import calibrate, measure_curve
 from spacetime_tps.calibration.results import CurveComparison
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.errors import GeometryError, SpacetimeError
 from spacetime_tps.pipeline.annealed_paths import make_paths

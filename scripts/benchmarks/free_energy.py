@@ -33,7 +33,8 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import BEGINNING
 from spacetime_tps.runs.read import need_geodesic
 from spacetime_tps.settings.files import load_settings
-from spacetime_tps.settings.run import ReplicaExchangeSettings, RunSettings
+from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.settings.samples import ReplicaExchangeSettings
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.statistics.mbar import mbar
 

@@ -22,8 +22,9 @@ import openmm
 from common import SYSTEM, Bench, Result, number, table
 from scipy.special import expit
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.committor.model import CommittorModel, Descriptors
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, State, state_indices
+from spacetime_tps.coordinates.states import CollectiveVariable, State, state_indices
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import (
     Engine,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.results import (
     ChordComparison,
     Compared,
@@ -13,7 +14,6 @@ from spacetime_tps.calibration.results import (
     PointComparison,
 )
 from spacetime_tps.calibration.statistics import compare_moments, sampled_curve
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.spacetime import Points

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.results import CalibrationResult, Compared, CurveComparison, PointComparison
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.drawing import DPI
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.results import Compared, MomentComparison
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.denoisers.noise_space import NoiseSpace
 from spacetime_tps.statistics.blocks import BLOCKS, block_mean

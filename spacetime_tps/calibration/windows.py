@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates import Coordinates
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.restrained import RestrainedTask, sample_restrained
 from spacetime_tps.progress import track
 from spacetime_tps.runs.folder import Run

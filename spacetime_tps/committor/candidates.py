@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.committor.model import read_committor_model
 from spacetime_tps.committor.results import CommittorRequest
-from spacetime_tps.coordinates.states import FloatArray, state_indices
+from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import COMMITTOR_MODEL, REACTIVE_FILES

@@ -8,10 +8,10 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.committor.candidates import ChosenFrames
 from spacetime_tps.committor.results import CommittorRequest, CommittorResult, FrameCommittor, ShotRow
 from spacetime_tps.committor.statistics import HistogramTest, histogram_test
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.shooting import Outcome
 from spacetime_tps.statistics.intervals import wilson_interval
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.committor.statistics import HistogramTest, intrinsic_density
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.drawing import DPI
 
 BINS = 11

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.dynamics.molecular_graph import bonded_atoms
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable
 
 if TYPE_CHECKING:  # workers do without torch
     from spacetime_tps.denoisers.noise_space import NoiseSpace

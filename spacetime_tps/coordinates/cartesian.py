@@ -11,8 +11,9 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.rotations import restraint_energies
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.errors import MoleculeError, TrajectoryError
 
 if TYPE_CHECKING:  # workers do without torch

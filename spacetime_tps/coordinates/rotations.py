@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import i0e
 
-from spacetime_tps.statistics import FloatArray
+from spacetime_tps.arrays import FloatArray
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(48)
 _REACH = 25.0  # of the integrand's exponent, below its maximum: the integral's relative error is below 1e-6

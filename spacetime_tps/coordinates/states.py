@@ -10,11 +10,11 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import MoleculeError
-from spacetime_tps.settings.run import CollectiveVariableSettings, StateSettings
+from spacetime_tps.settings.system import CollectiveVariableSettings, StateSettings
 from spacetime_tps.settings.units import In
 
-FloatArray = NDArray[np.float64]
 Values = Mapping[str, FloatArray]
 """Values of collective variables by name, each of shape (frames,)."""
 

@@ -12,8 +12,9 @@ import numpy as np
 from mdtraj.geometry import dihedral as by_mdtraj
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.base import Dihedral
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.errors import ConfigError, MoleculeError, TrajectoryError
 
 if TYPE_CHECKING:  # workers do without torch

@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import cholesky, solve_triangular
 from sklearn.cluster import KMeans
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.statistics.correlation import kish_size
 
-FloatArray = NDArray[np.float64]
 Covariance = Literal["full", "low_rank", "shrunk"]
 Factors = tuple[FloatArray, FloatArray, float]  # axes (D, rank), variances along them (rank,), variance elsewhere
 # of a component, from its samples' deviations from its mean, each times the root of its weight (n, D), and its mass

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import i0e, i1e
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.denoisers.files import read, write
 from spacetime_tps.errors import GeometryError
@@ -247,7 +248,7 @@ def average_von_mises_mixtures(mixtures: Sequence[VonMisesMixtureDenoiser]) -> V
     )
 
 
-def concentration(resultant: NDArray[np.float64]) -> NDArray[np.float64]:
+def concentration(resultant: FloatArray) -> FloatArray:
     """κ of von Mises densities with the mean resultant length I₁(κ)/I₀(κ) = ``resultant``, in [0, 1)."""
     kappa = resultant * (2 - resultant**2) / (1 - resultant**2)  # Banerjee et al., JMLR 6, 1345 (2005)
     for _ in range(6):  # Newton
@@ -259,7 +260,7 @@ def concentration(resultant: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _checked_samples(
     samples: ArrayLike, components: int, weights: ArrayLike | None, shrinkage: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[FloatArray, FloatArray]:
     """Samples (n, angles, 2) and weights (n,) that sum to the effective sample size."""
     x = np.asarray(samples, dtype=np.float64)
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -281,7 +282,7 @@ def _checked_samples(
     return x, w * kish_size(w) / w.sum()
 
 
-def _check_unit_lengths(x: NDArray[np.float64]) -> None:
+def _check_unit_lengths(x: FloatArray) -> None:
     """Refuse vectors (n, angles, 2) that are not (cos θ, sin θ)."""
     length = np.linalg.norm(x, axis=-1)
     off = np.abs(length - 1) > _UNIT_TOLERANCE

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import openmm
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.integrators import set_motion
 from spacetime_tps.dynamics.restraint import Restraint
 from spacetime_tps.dynamics.workers import get_positions, get_velocities, start_restrained

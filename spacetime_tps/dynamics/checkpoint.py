@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import OutputError
 from spacetime_tps.writing import make_folder, replacing
 

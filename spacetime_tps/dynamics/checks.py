@@ -11,7 +11,7 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.structures import atom_text
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import openmm
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.workers import seeded_context
 from spacetime_tps.errors import MoleculeError
 

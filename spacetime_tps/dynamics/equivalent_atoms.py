@@ -12,8 +12,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.cartesian import optimal_rotation
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.local_groups import LocalGroup, local_groups
 from spacetime_tps.dynamics.molecular_graph import MolecularGraph
 from spacetime_tps.errors import MoleculeError

@@ -16,8 +16,8 @@ from spacetime_tps.dynamics.forces import check_known, check_potentials
 from spacetime_tps.dynamics.safe_xml import XmlFile, read_xml
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
-from spacetime_tps.settings.run import SystemSettings
 from spacetime_tps.settings.shipped import data_folder
+from spacetime_tps.settings.system import SystemSettings
 
 _NONBONDED = {
     "NoCutoff": app.NoCutoff,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import openmm
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.integrators import RESTRAINT
 from spacetime_tps.dynamics.workers import start_restrained

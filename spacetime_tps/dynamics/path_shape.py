@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray, State, state_indices
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import State, state_indices
 from spacetime_tps.errors import TrajectoryError
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import openmm
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.workers import get_positions, start_restrained
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT

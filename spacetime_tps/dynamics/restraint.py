@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import openmm
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.base import Dihedral, Restrained
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.integrators import RESTRAINT, SHARE, STIFFNESS
 
 

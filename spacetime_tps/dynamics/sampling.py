@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.checkpoint import Frames, SamplingCheckpoint, SamplingState
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import (
@@ -20,7 +20,7 @@ from spacetime_tps.dynamics.workers import (
 )
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.progress import log, track
-from spacetime_tps.settings.run import MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.samples import MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import openmm
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.workers import (
     current_state,
     get_positions,

@@ -9,7 +9,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import ConfigError, DynamicsError
 from spacetime_tps.settings.surface import TABLE

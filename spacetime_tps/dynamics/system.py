@@ -11,14 +11,8 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from spacetime_tps.coordinates.states import (
-    CollectiveVariable,
-    FloatArray,
-    State,
-    Values,
-    check_disjoint,
-    state_indices,
-)
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable, State, Values, check_disjoint, state_indices
 from spacetime_tps.dynamics.checks import (
     check_bond_lengths,
     check_energies,
@@ -31,7 +25,7 @@ from spacetime_tps.dynamics.force_field import create_system
 from spacetime_tps.dynamics.structures import common_box, read_structures, set_box
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
-from spacetime_tps.settings.run import SystemSettings
+from spacetime_tps.settings.system import SystemSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 

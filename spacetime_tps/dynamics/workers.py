@@ -17,8 +17,9 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.base import Restrained
-from spacetime_tps.coordinates.states import FloatArray, State, state_indices
+from spacetime_tps.coordinates.states import State, state_indices
 from spacetime_tps.dynamics.integrators import annealing_integrator, set_temperature, shooting_integrator
 from spacetime_tps.dynamics.restraint import Restraint, make_restraint
 from spacetime_tps.dynamics.system import MolecularSystem

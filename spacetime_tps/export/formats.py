@@ -11,7 +11,7 @@ import openmm
 from mdtraj.formats import XTCTrajectoryFile
 from openmm import app, unit
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.runs.stored import StoredTrajectory

@@ -11,7 +11,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import ConfigError, TrajectoryError
 
 REFERENCE, INPUT = "reference.pdb", "plumed.dat"

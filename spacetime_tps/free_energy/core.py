@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates import Coordinates
-from spacetime_tps.coordinates.states import FloatArray, State, state_indices
+from spacetime_tps.coordinates.states import State, state_indices
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.free_energy.estimates import (
     OUTSIDE,

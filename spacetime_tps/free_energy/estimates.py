@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.statistics.mbar import FreeEnergies, Sampled, resample_replicas
 

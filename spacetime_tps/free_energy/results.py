@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 
 
 class Estimate(Protocol):

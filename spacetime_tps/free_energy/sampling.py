@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray, state_indices
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.free_energy.core import Ladder
@@ -22,7 +23,7 @@ from spacetime_tps.runs.hdf5 import read_hdf5, read_hdf5_energies
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.layout import REPLICAS, SWEEP_FILE, SWEEPS_JOURNAL
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.settings.run import ReplicaExchangeSettings
+from spacetime_tps.settings.samples import ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.settings.windows import FreeEnergySettings
 

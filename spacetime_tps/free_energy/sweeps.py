@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.restrained import RestrainedTask, sample_restrained
 from spacetime_tps.errors import OutputError
 from spacetime_tps.writing import replacing

@@ -9,7 +9,7 @@ import mdtraj
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.statistics.blocks import random_halves
 from spacetime_tps.statistics.correlation import kish_size

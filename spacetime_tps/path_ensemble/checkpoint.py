@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import OutputError
 from spacetime_tps.path_ensemble.moves import Path
 from spacetime_tps.path_ensemble.results import MoveRow

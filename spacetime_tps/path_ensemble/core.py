@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.path_ensemble.results import MoveRow, Observable, PathEnsembleRequest, PathEnsembleResult
 from spacetime_tps.statistics.correlation import effective_size, statistical_inefficiency
 

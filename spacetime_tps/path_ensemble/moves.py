@@ -16,8 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.committor.model import CommittorModel
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.dynamics.shooting import Side, run_side, seed_text
 from spacetime_tps.dynamics.workers import maxwell_boltzmann, openmm_seed, seeded_context
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 
 
 def reactive_segments(indices: NDArray[np.intp]) -> list[tuple[int, int, bool]]:

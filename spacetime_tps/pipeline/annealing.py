@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.annealing import AnnealingTask, RestraintSchedule, TransitionPath, anneal
 from spacetime_tps.dynamics.molecular_graph import MolecularGraph
 from spacetime_tps.dynamics.sampling import whole_steps

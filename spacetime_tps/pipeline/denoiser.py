@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.statistics import compare_moments, denoising_error
 from spacetime_tps.calibration.windows import sample_windows
 from spacetime_tps.coordinates.base import squared
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.pipeline.potential import train_potential

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.patheffects import withStroke
 
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, State, Values
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable, State, Values
 from spacetime_tps.drawing import DPI
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.windows import Windows
 from spacetime_tps.coordinates.base import squared
-from spacetime_tps.coordinates.states import FloatArray, Values
+from spacetime_tps.coordinates.states import Values
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.base import RefinedDenoiser
 from spacetime_tps.denoisers.noise_space import NoiseSpace

@@ -9,7 +9,8 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.dynamics.annealing import TransitionPath
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.statistics.intervals import MeanSd, mean_sd

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.calibration.statistics import sampled_curve
 from spacetime_tps.calibration.windows import Windows, sample_windows
 from spacetime_tps.coordinates import Coordinates
-from spacetime_tps.coordinates.states import FloatArray
 from spacetime_tps.denoisers import Denoiser, PotentialDenoiser
 from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.pipeline.potential import train_potential

@@ -11,8 +11,9 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.committor.model import CommittorModel, Descriptors
-from spacetime_tps.coordinates.states import FloatArray, State, Values, state_indices
+from spacetime_tps.coordinates.states import State, Values, state_indices
 from spacetime_tps.dynamics.sampling import whole_steps
 from spacetime_tps.dynamics.shooting import ReactiveTrajectory, Shot, ShotResult, lost_shot, seed_text, shoot
 from spacetime_tps.errors import DynamicsError

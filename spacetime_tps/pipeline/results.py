@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import CollectiveVariable, FloatArray, Values
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.states import CollectiveVariable, Values
 from spacetime_tps.pipeline.annealed_paths import load_energies
 from spacetime_tps.pipeline.figures import curve_profiles, energy_along_paths, free_energy_map
 from spacetime_tps.pipeline.stage_results import FiguresResult, GeodesicsResult
@@ -17,7 +18,7 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.hdf5 import read_hdf5
 from spacetime_tps.runs.read import read_geodesic, read_training_set
 from spacetime_tps.runs.trajectories import read_trr
-from spacetime_tps.settings.run import ReplicaExchangeSettings
+from spacetime_tps.settings.samples import ReplicaExchangeSettings
 
 GEODESICS = ("unconstrained", "low_variance", "region_avoiding")
 

@@ -36,12 +36,12 @@ from spacetime_tps.runs.requests import check_options
 from spacetime_tps.runs.trajectories import write_topology_pdb
 from spacetime_tps.settings.estimate import check_estimate, estimate_run, estimate_surface_run
 from spacetime_tps.settings.files import load_settings
-from spacetime_tps.settings.run import (
+from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.settings.samples import (
     FilesSettings,
     MolecularDynamicsSettings,
     OtherRunSettings,
     ReplicaExchangeSettings,
-    RunSettings,
 )
 from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.surface import SurfaceRunSettings

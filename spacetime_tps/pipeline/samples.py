@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates import Coordinates
-from spacetime_tps.coordinates.states import FloatArray, state_indices
+from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.checkpoint import SamplingCheckpoint
 from spacetime_tps.dynamics.sampling import Ensemble, run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.system import MolecularSystem
@@ -24,7 +25,7 @@ from spacetime_tps.runs.layout import SAMPLES, SAMPLES_FILE, UNFINISHED
 from spacetime_tps.runs.read import TrainingSet, write_training_set
 from spacetime_tps.runs.trajectories import write_hdf5
 from spacetime_tps.runs.user_trajectories import load_frame_weights, load_user_trajectory
-from spacetime_tps.settings.run import (
+from spacetime_tps.settings.samples import (
     FilesSettings,
     MolecularDynamicsSettings,
     OtherRunSettings,

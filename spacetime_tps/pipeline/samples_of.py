@@ -11,7 +11,8 @@ from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.runs.folder import Run, holds_run
 from spacetime_tps.runs.layout import TRAINING_FRAMES
 from spacetime_tps.runs.read import TrainingSet, read_training_set
-from spacetime_tps.settings.run import FilesSettings, OtherRunSettings, RunSettings
+from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.settings.samples import FilesSettings, OtherRunSettings
 from spacetime_tps.settings.surface import SurfaceRunSettings
 
 

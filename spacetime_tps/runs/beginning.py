@@ -29,7 +29,7 @@ from spacetime_tps.runs.layout import (
 from spacetime_tps.runs.lock import locked
 from spacetime_tps.runs.reports import check_files, read_report, report_path
 from spacetime_tps.runs.requests import check_exclusive
-from spacetime_tps.settings.denoiser import Settings
+from spacetime_tps.settings.base import Settings
 from spacetime_tps.settings.files import read_stored
 from spacetime_tps.writing import make_folder, remove, told, write_text
 

@@ -24,8 +24,8 @@ from spacetime_tps.settings.run import RunSettings
 from spacetime_tps.writing import make_folder, remove
 
 if TYPE_CHECKING:
+    from spacetime_tps.arrays import FloatArray
     from spacetime_tps.coordinates import Coordinates
-    from spacetime_tps.coordinates.states import FloatArray
     from spacetime_tps.dynamics.system import MolecularSystem
     from spacetime_tps.dynamics.workers import Pool
 

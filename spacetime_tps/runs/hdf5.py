@@ -20,7 +20,7 @@ import mdtraj
 import numpy as np
 from mdtraj.core.element import get_by_symbol, virtual
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import TrajectoryError
 
 _MOST_OBJECTS = 10_000

@@ -12,7 +12,8 @@ from typing import Any
 from spacetime_tps.errors import OutputError
 from spacetime_tps.runs.layout import INPUTS, TRAINING_FRAMES, TRAINING_WEIGHTS
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.settings.run import FilesSettings, OtherRunSettings, RunSettings
+from spacetime_tps.settings.run import RunSettings
+from spacetime_tps.settings.samples import FilesSettings, OtherRunSettings
 from spacetime_tps.writing import make_folder, replacing
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.errors import ConfigError, OutputError, TrajectoryError
 from spacetime_tps.runs.folder import Run

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from openmm import unit
 from openmm.app.internal import xtc_utils
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import OutputError, TrajectoryError
 from spacetime_tps.runs.hdf5 import read_hdf5
 from spacetime_tps.runs.trajectory_files import check_frames

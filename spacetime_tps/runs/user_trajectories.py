@@ -8,7 +8,7 @@ import mdtraj
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.dynamics.equivalent_atoms import find_mirror_image
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError

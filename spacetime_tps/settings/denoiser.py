@@ -1,19 +1,14 @@
-"""Settings of denoisers, and the base of all settings."""
+"""Settings of denoisers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from spacetime_tps.settings.base import Settings
 from spacetime_tps.settings.units import Length
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys and numbers that are not finite are refused, objects are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MixtureSettings(Settings):

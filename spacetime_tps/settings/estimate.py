@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from spacetime_tps.errors import ConfigError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.denoiser import MixtureSettings
-from spacetime_tps.settings.run import (
+from spacetime_tps.settings.run import RunSettings, TorsionSettings
+from spacetime_tps.settings.samples import (
     FilesSettings,
     MolecularDynamicsSettings,
     OtherRunSettings,
     ReplicaExchangeSettings,
-    RunSettings,
-    TorsionSettings,
 )
 from spacetime_tps.settings.surface import SurfaceRunSettings
 

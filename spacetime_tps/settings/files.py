@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.settings.denoiser import Settings
+from spacetime_tps.settings.base import Settings
 from spacetime_tps.settings.run import RunSettings, TorsionRunSettings, spelled_out
 from spacetime_tps.settings.safe_yaml import Where, load_yaml
 from spacetime_tps.settings.shipped import is_file

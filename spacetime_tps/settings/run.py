@@ -6,14 +6,15 @@ command line; ``config.yaml`` in the output directory has every value as it was 
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings, Settings
-from spacetime_tps.settings.units import Duration, In, Kelvin, PlainSnr, Snr
+from spacetime_tps.settings.base import Settings
+from spacetime_tps.settings.denoiser import DenoiserSettings, MixtureSettings
+from spacetime_tps.settings.samples import SamplesSettings
+from spacetime_tps.settings.system import AtomIndex, SystemSettings
+from spacetime_tps.settings.units import Duration, In, PlainSnr, Snr
 from spacetime_tps.settings.windows import (
     CalibrationSettings,
     CommittorSettings,
@@ -24,148 +25,6 @@ from spacetime_tps.settings.windows import (
 
 MOST_STEPS_AT_ONCE = 2**31 - 1
 """OpenMM counts the steps between two looks with a 32-bit integer."""
-AtomIndex = Annotated[int, Field(ge=0, le=10**8)]
-Atom = AtomIndex | str
-"""An atom's index from 0 on, or an mdtraj selection of it."""
-
-
-class CollectiveVariableSettings(Settings):
-    """One collective variable: a dihedral, an angle or a distance of atoms (0-based indices or mdtraj selections)."""
-
-    dihedral: tuple[Atom, Atom, Atom, Atom] | None = Field(None, description="four atoms of a dihedral, in rad")
-    angle: tuple[Atom, Atom, Atom] | None = Field(None, description="three atoms of an angle, in rad")
-    distance: tuple[Atom, Atom] | None = Field(None, description="two atoms of a distance, in nm")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if sum(atoms is not None for atoms in (self.dihedral, self.angle, self.distance)) != 1:
-            raise ValueError("a collective variable is exactly one of dihedral, angle or distance")
-        return self
-
-    @property
-    def kind(self) -> Literal["dihedral", "angle", "distance"]:
-        """Which of the three it is."""
-        return "dihedral" if self.dihedral else "angle" if self.angle else "distance"
-
-    @property
-    def atoms(self) -> tuple[int | str, ...]:
-        """Its atoms, as written."""
-        atoms: tuple[int | str, ...] = getattr(self, self.kind)
-        return atoms
-
-    @property
-    def unit(self) -> In:
-        """Unit of its values inside the package."""
-        return In("nm") if self.kind == "distance" else In("rad")
-
-    def parse(self, text: str, where: str) -> float:
-        """A value of the variable in that unit.
-
-        Raises
-        ------
-        ValueError
-            If it is none, or no such variable can be so large.
-        """
-        value, most = self.unit.parse(text), 1e3 if self.kind == "distance" else 2 * math.pi
-        if abs(value) > most * (1 + 1e-9):
-            raise ValueError(f"{where}: {text!r} is beyond what a {self.kind} can be")
-        return value
-
-
-class StateSettings(Settings):
-    """A metastable state: one structure, and boxes in the collective variables (the state is their union)."""
-
-    structure: str = Field(description="name of one of the structures")
-    boxes: tuple[Annotated[dict[str, tuple[str, str]], Field(min_length=1)], ...] = Field(
-        min_length=1, description="boxes: lowest and highest value of collective variables, each with its unit"
-    )
-
-
-class TargetSettings(Settings):
-    """What counts as reaching the goal at the end of a path (target hit percentage)."""
-
-    collective_variables: tuple[str, ...] = Field(min_length=1, description="names of collective variables")
-    tolerance: str = Field(description="largest difference in each collective variable, with its unit")
-
-
-class SystemSettings(Settings):
-    """The molecule, its force field, its thermodynamic state and its metastable states."""
-
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9_.-]+$", max_length=100, description="name of the system: letters, digits, '_', '.', '-'"
-    )
-    description: str = Field("", description="what the system is, for people")
-    structures: dict[str, Path] = Field(min_length=1, description="PDB files, relative to the YAML file")
-    force_field: tuple[str, ...] = Field(
-        min_length=1,
-        description="OpenMM force-field XML names, files of forcefields/, files beside the YAML; "
-        "or one .prmtop, or one serialised System (.xml)",
-    )
-    nonbonded_method: Literal["NoCutoff", "CutoffNonPeriodic", "CutoffPeriodic", "PME"] = Field(
-        "NoCutoff", description="OpenMM's method for non-bonded forces"
-    )
-    nonbonded_cutoff: Annotated[float, Field(ge=0.1, le=100), In("nm")] = Field(
-        1.0, description="cutoff of non-bonded forces, in nm"
-    )
-    constraints: Literal["none", "HBonds", "AllBonds", "HAngles"] = Field(
-        "none", description="bonds and angles that are kept rigid"
-    )
-    hydrogen_mass: Annotated[float, Field(gt=1.0, le=6.0), In("amu")] | None = Field(
-        None,
-        description="mass of each hydrogen, in amu, taken from the heavy atom that it is bonded to, which allows "
-        "longer time steps; by default hydrogens have their own",
-    )
-    temperature: Kelvin = Field(description="temperature of the transitions, in K")
-    time_step: Annotated[float, Field(ge=1e-6, le=0.01), In("ps")] = Field(
-        description="time step of all dynamics, in ps"
-    )
-    friction: Annotated[float, Field(ge=1e-6, le=1000), In("1/ps")] = Field(
-        description="friction of Langevin dynamics, in 1/ps"
-    )
-    platform: str = Field("auto", max_length=100, description="an OpenMM platform, or auto: by the number of atoms")
-    collective_variables: dict[str, CollectiveVariableSettings] = Field(
-        min_length=1, description="collective variables by name"
-    )
-    states: dict[str, StateSettings] = Field(
-        min_length=2, max_length=2, description="the two metastable states by name: A, then B"
-    )
-    target: TargetSettings = Field(description="what counts as reaching B")
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        for name, state in self.states.items():
-            if state.structure not in self.structures:
-                raise ValueError(
-                    f"states.{name}.structure: no structure {state.structure!r} "
-                    f"(there are: {', '.join(self.structures)})"
-                )
-            for box in state.boxes:
-                for variable, bounds in box.items():
-                    where = f"states.{name}.boxes"
-                    low, high = (self._parse(variable, bound, where) for bound in bounds)
-                    if self.collective_variables[variable].kind != "dihedral" and low >= high:
-                        raise ValueError(f"{where}: {variable} has an empty interval {bounds}")
-        for variable in self.target.collective_variables:
-            if self._parse(variable, self.target.tolerance, "target") <= 0:
-                raise ValueError(f"target.tolerance must be more than 0, not {self.target.tolerance!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _cutoff_has_effect(self) -> Self:
-        default = type(self).model_fields["nonbonded_cutoff"].default
-        if self.nonbonded_method == "NoCutoff" and self.nonbonded_cutoff != default:
-            raise ValueError(
-                f"nonbonded_cutoff ({self.nonbonded_cutoff:g} nm) has no effect with nonbonded_method NoCutoff; "
-                "remove it, or choose a method with a cutoff"
-            )
-        return self
-
-    def _parse(self, variable: str, text: str, where: str) -> float:
-        """Value of one of the collective variables."""
-        if variable not in self.collective_variables:
-            known = ", ".join(self.collective_variables)
-            raise ValueError(f"{where}: no collective variable {variable!r} (there are: {known})")
-        return self.collective_variables[variable].parse(text, where)
 
 
 class CartesianSettings(Settings):
@@ -193,109 +52,6 @@ class TorsionSettings(Settings):
 
 
 CoordinatesSettings = Annotated[CartesianSettings | TorsionSettings, Field(discriminator="kind")]
-
-
-def _check_frames_left(length: float, frame_interval: float, discard: float) -> None:
-    last = round(length / frame_interval) * frame_interval
-    if last <= discard:
-        raise ValueError(
-            f"discard leaves no frames: the last is at {last:g} ps (length {length:g} ps, a frame every "
-            f"{frame_interval:g} ps), and the first {discard:g} ps are left out"
-        )
-
-
-class ReplicaExchangeSettings(Settings):
-    """Replica exchange over a ladder of temperatures."""
-
-    method: Literal["replica_exchange"] = Field(description="method of sampling")
-    temperatures: tuple[Kelvin, ...] = Field(
-        (300.0, 405.0, 548.0, 740.0, 1000.0),
-        min_length=2,
-        max_length=1000,
-        description="temperatures of the replicas, rising, in K",
-    )
-    length: Duration = Field(850.0, description="simulated time of each replica, in ps")
-    exchange_interval: Duration = Field(0.25, description="time between two attempts to exchange, in ps")
-    frame_interval: Duration = Field(0.25, description="time between two stored frames, in ps")
-    discard: Annotated[float, Field(ge=0, le=1e9), In("ps")] = Field(
-        20.0, description="time at the start of each replica that is left out, in ps"
-    )
-    model_temperature: Kelvin = Field(
-        1000.0, description="temperature of the Boltzmann density that the model learns, in K"
-    )
-    weights: Literal["replica", "mbar"] = Field(
-        "replica",
-        description="samples that the model learns: frames of the replica at model_temperature, or of all replicas "
-        "with MBAR weights",
-    )
-
-    @model_validator(mode="after")
-    def _ladder(self) -> Self:
-        if list(self.temperatures) != sorted(set(self.temperatures)):
-            raise ValueError("temperatures must rise from one replica to the next")
-        if self.weights == "replica" and self.model_temperature not in self.temperatures:
-            raise ValueError(
-                f"model_temperature {self.model_temperature:g} K is none of the replicas' temperatures; "
-                "choose one of them or set weights: mbar"
-            )
-        if not self.temperatures[0] <= self.model_temperature <= self.temperatures[-1]:
-            raise ValueError("model_temperature must lie within the ladder of temperatures")
-        _check_frames_left(self.length, self.frame_interval, self.discard)
-        return self
-
-
-class MolecularDynamicsSettings(Settings):
-    """Plain molecular dynamics started in each state."""
-
-    method: Literal["molecular_dynamics"] = Field(description="method of sampling")
-    length: Duration = Field(100.0, description="simulated time of each trajectory, in ps")
-    trajectories_per_state: int = Field(
-        2, ge=1, le=10_000, description="number of trajectories that start in each state"
-    )
-    frame_interval: Duration = Field(0.2, description="time between two stored frames, in ps")
-    discard: Annotated[float, Field(ge=0, le=1e9), In("ps")] = Field(
-        5.0, description="time at the start of each trajectory that is left out, in ps"
-    )
-    model_temperature: Kelvin = Field(300.0, description="temperature of the dynamics, in K")
-
-    @model_validator(mode="after")
-    def _something_left(self) -> Self:
-        _check_frames_left(self.length, self.frame_interval, self.discard)
-        return self
-
-
-class FilesSettings(Settings):
-    """The user's own trajectories: DCD, XTC, TRR, NetCDF, HDF5, PDB or GRO."""
-
-    method: Literal["files"] = Field(description="method of sampling")
-    trajectories: tuple[Path, ...] = Field(min_length=1, description="files of trajectories, relative to the YAML file")
-    weights: tuple[Path, ...] | None = Field(None, description="one text or .npy file of frame weights per trajectory")
-    stride: int = Field(
-        1, ge=1, le=10**9, description="number of frames from each that is taken to the next: 1 takes all"
-    )
-    model_temperature: Kelvin = Field(
-        300.0, description="temperature of the ensemble that the (weighted) frames represent, in K"
-    )
-
-    @model_validator(mode="after")
-    def _one_weight_file_each(self) -> Self:
-        if self.weights is not None and len(self.weights) != len(self.trajectories):
-            raise ValueError(f"{len(self.weights)} weight files for {len(self.trajectories)} trajectories")
-        return self
-
-
-class OtherRunSettings(Settings):
-    """The samples of another run of the same molecule, with their weights: what ``--samples-of`` asks for."""
-
-    method: Literal["run"] = Field(description="method of sampling")
-    folder: Path = Field(description="folder of the other run, relative to the YAML file")
-    model_temperature: Kelvin = Field(description="temperature of the ensemble that its samples represent, in K")
-
-
-SamplesSettings = Annotated[
-    ReplicaExchangeSettings | MolecularDynamicsSettings | FilesSettings | OtherRunSettings,
-    Field(discriminator="method"),
-]
 
 
 class RegionSettings(Settings):
@@ -476,9 +232,9 @@ class RunSettings(Settings):
             raise ValueError("denoiser.network: message_passing is of positions; with torsions take perceptron")
         region = self.geodesics.region
         if region is not None:
-            self.system._parse(region.collective_variable, region.value, "geodesics.region")
+            self.system.parse(region.collective_variable, region.value, "geodesics.region")
             for variable in region.plane:
-                if self.system._parse(variable, region.radius, "geodesics.region.plane") <= 0:
+                if self.system.parse(variable, region.radius, "geodesics.region.plane") <= 0:
                     raise ValueError(f"geodesics.region.radius must be more than 0, not {region.radius!r}")
         return self
 

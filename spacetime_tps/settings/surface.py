@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from spacetime_tps.settings.denoiser import Settings
+from spacetime_tps.settings.base import Settings
 
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
 Energy = Annotated[float, Field(ge=1e-9, le=1e9)]

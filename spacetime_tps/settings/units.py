@@ -131,13 +131,10 @@ def _short(value: Any) -> str:
 
 
 Length = Annotated[float, In("nm")]
-Area = Annotated[float, In("nm**2")]
 Time = Annotated[float, In("ps")]
 Rate = Annotated[float, In("1/ps")]
 Temperature = Annotated[float, In("kelvin")]
-Mass = Annotated[float, In("amu")]
 Angle = Annotated[float, In("rad")]
-InverseArea = Annotated[float, In("1/nm**2")]
 
 # with limits: what lies outside is a mistake in a unit or a power of ten
 Duration = Annotated[float, Field(ge=1e-6, le=1e9), In("ps")]

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from spacetime_tps.settings.denoiser import Settings
+from spacetime_tps.settings.base import Settings
 from spacetime_tps.settings.units import Duration, Rate, Time
 
 Equilibration = Annotated[Time, Field(ge=0, le=1e9)]

@@ -15,9 +15,10 @@ from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers.base import Denoiser
 from spacetime_tps.errors import GeometryError, SpacetimeError
 from spacetime_tps.processes import WorkerDiedError, Workers
@@ -82,7 +83,7 @@ class EditDistances:
         Of a curve's energy and its gradient, in all.
     """
 
-    distances: NDArray[np.float64]
+    distances: FloatArray
     unconverged: list[Pair]
     evaluations: int
 
@@ -161,7 +162,7 @@ class _Job:
     """What all pairs share; sent once to each worker."""
 
     denoiser: Denoiser
-    samples: NDArray[np.float64]
+    samples: FloatArray
     log_snr: float
     points: int
     knots: int
@@ -217,7 +218,7 @@ def _solve_pair(pair: Pair) -> tuple[float, bool, int]:
     return _job.solve(pair)
 
 
-def _check(denoiser: Denoiser, samples: Iterable[NDArray[np.float64]], log_snr: float) -> None:
+def _check(denoiser: Denoiser, samples: Iterable[FloatArray], log_snr: float) -> None:
     for index, sample in enumerate(samples):
         if sample.shape != (denoiser.dimension,):
             raise GeometryError(f"sample {index} has shape {sample.shape}, the denoiser needs ({denoiser.dimension},)")

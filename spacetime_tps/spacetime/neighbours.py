@@ -8,13 +8,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from usearch.index import Index
 
+from spacetime_tps.arrays import FloatArray
+
 Indices = NDArray[np.intp]
-Float = NDArray[np.float64]
 
 _EXACT = 2048  # up to as many points, comparing with all of them is faster and exact
 
 
-def nearest(points: Float, queries: Float, count: int) -> Indices:
+def nearest(points: FloatArray, queries: FloatArray, count: int) -> Indices:
     """Places of the ``count`` points nearest to each query, shape (queries, count); the nearest first.
 
     Exact among few points; among many a rare one is missed. Points are compared in single precision about their mean.
@@ -30,18 +31,18 @@ def nearest(points: Float, queries: Float, count: int) -> Indices:
     return np.asarray(found.keys).reshape(len(queries), count).astype(np.intp)
 
 
-def distances(queries: Float, points: Float) -> Float:
+def distances(queries: FloatArray, points: FloatArray) -> FloatArray:
     """Distance of each query to the nearest point, shape (queries,)."""
     return np.asarray(np.linalg.norm(queries - points[nearest(points, queries, 1)[:, 0]], axis=1))
 
 
-def nearest_pairs(y: Float, here: Indices, there: Indices, neighbours: int) -> Indices:
+def nearest_pairs(y: FloatArray, here: Indices, there: Indices, neighbours: int) -> Indices:
     """Pairs of each node of ``here`` with its nearest nodes of ``there``, shape (pairs, 2)."""
     found = nearest(y[there], y[here], neighbours)
     return np.stack([np.repeat(here, found.shape[1]), there[found.ravel()]], axis=1)
 
 
-def link_components(y: Float, pairs: Indices) -> Indices:
+def link_components(y: FloatArray, pairs: Indices) -> Indices:
     """Pairs that join every connected component to the largest one, where they come nearest; shape (pairs, 2)."""
     graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(y), len(y)))
     count, label = connected_components(graph, directed=False)
@@ -56,7 +57,7 @@ def link_components(y: Float, pairs: Indices) -> Indices:
     return np.asarray(candidates[order[first]])
 
 
-def covering(points: Float, most: int) -> Indices:
+def covering(points: FloatArray, most: int) -> Indices:
     """Places of at most so many points that cover all: each is the farthest from those before (Gonzalez 1985)."""
     if len(points) <= most:
         return np.arange(len(points))

@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 from torch import Tensor
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.errors import NoPathError
 from spacetime_tps.spacetime.constraints import Constraint, violations
@@ -19,7 +20,6 @@ from spacetime_tps.spacetime.family import Points, moments_at, symmetric_diverge
 from spacetime_tps.spacetime.neighbours import covering, distances, link_components, nearest_pairs
 
 Index = NDArray[np.intp]
-Float = NDArray[np.float64]
 
 _TOLERANCE = 1e-3  # relative violation of a constraint that nodes and edges may have
 _DETOUR = 3.0  # how much longer edges look once a channel has been found near them
@@ -194,7 +194,7 @@ class SpacetimeGraph:
             self.violation[batch] = np.maximum(self.violation[batch], along)
         self.tested[edges] = True
 
-    def _nothing_feasible(self, moments: Moments, violation: Float) -> str:
+    def _nothing_feasible(self, moments: Moments, violation: FloatArray) -> str:
         best = 2 + int(np.argmin(violation[2:]))
         return (
             f"no spacetime point made from the {len(self.samples)} samples obeys the constraints: the nearest to it, "
@@ -247,7 +247,7 @@ class SpacetimeGraph:
         return np.array([place[min(pair), max(pair)] for pair in pairwise(path)])
 
 
-def _evaluate(denoiser: Denoiser, points: Points, constraints: Sequence[Constraint]) -> tuple[Moments, Float]:
+def _evaluate(denoiser: Denoiser, points: Points, constraints: Sequence[Constraint]) -> tuple[Moments, FloatArray]:
     """Moments at points, and the largest violation of any constraint at each, shape (points,)."""
     means, variances, worst = [], [], []
     with torch.no_grad():
@@ -294,7 +294,7 @@ def _edges(nodes: Points, level: Index, neighbours: int) -> tuple[Index, Index]:
 
 def _violation_between(
     denoiser: Denoiser, a: Points, at_a: Moments, b: Points, at_b: Moments, constraints: Sequence[Constraint]
-) -> Float:
+) -> FloatArray:
     """Largest violation along exponential geodesics, looked for where a jump between modes would be.
 
     Along such a geodesic η is linear and Δη·μ rises from one end to the other. Bisection follows the half in which it

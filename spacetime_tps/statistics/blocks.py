@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.statistics import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.statistics.intervals import standard_error
 
 BLOCKS = 10

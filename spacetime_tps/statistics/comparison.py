@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import ks_2samp, kstwo
 
-from spacetime_tps.statistics import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.statistics.correlation import effective_size
 
 

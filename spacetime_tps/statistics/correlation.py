@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spacetime_tps.statistics import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.statistics.mbar import quiet_pymbar
 
 

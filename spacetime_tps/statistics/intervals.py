@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
-from spacetime_tps.statistics import FloatArray
+from spacetime_tps.arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.errors import StatisticsError
-from spacetime_tps.statistics import FloatArray
 
 _SOLVER = ({"method": "adaptive", "options": {"maxiter": 500}},)
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.drawing import DPI
 from spacetime_tps.settings.surface import DiscSettings
 from spacetime_tps.spacetime import Geodesic

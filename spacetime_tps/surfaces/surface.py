@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers.grid import GridDenoiser
 from spacetime_tps.dynamics.surface import SurfacePotential
 from spacetime_tps.errors import ConfigError

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.denoisers import Denoiser, GaussianMixtureDenoiser, VonMisesMixtureDenoiser
 from spacetime_tps.denoisers.base import MixtureDenoiser
 from spacetime_tps.denoisers.mixture import FACTORS, average_mixtures
@@ -17,7 +18,6 @@ from spacetime_tps.denoisers.torus import average_von_mises_mixtures, fit_von_mi
 from spacetime_tps.progress import log, track
 from spacetime_tps.records import Record
 from spacetime_tps.settings.denoiser import MixtureSettings
-from spacetime_tps.statistics import FloatArray
 from spacetime_tps.training.trainer import Samples, Training
 
 Task = TypeVar("Task")

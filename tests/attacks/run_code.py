@@ -18,8 +18,8 @@ from spacetime_tps.dynamics.force_field import input_files
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import SpacetimeError
 from spacetime_tps.settings.files import load_settings
-from spacetime_tps.settings.run import SystemSettings
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.settings.system import SystemSettings
 
 Attack = Callable[[Path, str], list[str]]
 """Writes files to a folder whose code would run a Python expression; returns the force field to ask for."""

@@ -6,8 +6,8 @@ import pytest
 
 from spacetime_tps.coordinates.states import CollectiveVariable, State, check_disjoint, select, state_indices, wrap
 from spacetime_tps.errors import MoleculeError
-from spacetime_tps.settings.run import CollectiveVariableSettings, StateSettings
 from spacetime_tps.settings.shipped import data_folder
+from spacetime_tps.settings.system import CollectiveVariableSettings, StateSettings
 
 DEGREE = np.pi / 180
 VARIABLES = {

@@ -10,7 +10,7 @@ from spacetime_tps.dynamics.checkpoint import STATE, Frames, SamplingCheckpoint,
 from spacetime_tps.dynamics.sampling import run_molecular_dynamics, run_replica_exchange
 from spacetime_tps.dynamics.workers import Engine
 from spacetime_tps.errors import OutputError
-from spacetime_tps.settings.run import MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.samples import MolecularDynamicsSettings, ReplicaExchangeSettings
 
 EXCHANGE = ReplicaExchangeSettings(
     method="replica_exchange",

@@ -17,7 +17,7 @@ from spacetime_tps.dynamics.checks import (
 )
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import MoleculeError
-from spacetime_tps.settings.run import SystemSettings
+from spacetime_tps.settings.system import SystemSettings
 
 _spec = importlib.util.spec_from_file_location("prmtop", Path(__file__).with_name("prmtop.py"))
 prmtop = importlib.util.module_from_spec(_spec)

@@ -12,7 +12,7 @@ from spacetime_tps.dynamics.force_field import create_system, input_files
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import ConfigError, MoleculeError
 from spacetime_tps.settings.files import parse_settings
-from spacetime_tps.settings.run import SystemSettings
+from spacetime_tps.settings.system import SystemSettings
 
 PLAIN = "<ForceField/>"
 

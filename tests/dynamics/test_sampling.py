@@ -14,7 +14,7 @@ from spacetime_tps.dynamics.sampling import (
 )
 from spacetime_tps.dynamics.workers import Engine, WorkerPool
 from spacetime_tps.errors import DynamicsError
-from spacetime_tps.settings.run import MolecularDynamicsSettings, ReplicaExchangeSettings
+from spacetime_tps.settings.samples import MolecularDynamicsSettings, ReplicaExchangeSettings
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 
 STIFFNESS, PARTICLES, TIME_STEP = 1000.0, 4, 0.02

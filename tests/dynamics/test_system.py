@@ -9,7 +9,7 @@ from openmm import app
 
 from spacetime_tps.dynamics.system import MolecularSystem, choose_platform
 from spacetime_tps.errors import MoleculeError
-from spacetime_tps.settings.run import SystemSettings
+from spacetime_tps.settings.system import SystemSettings
 
 
 def potential_energy(system: openmm.System, positions: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.errors import TrajectoryError
 from spacetime_tps.pipeline.samples import user_training_set
 from spacetime_tps.settings.files import load_settings
-from spacetime_tps.settings.run import FilesSettings
+from spacetime_tps.settings.samples import FilesSettings
 from spacetime_tps.settings.shipped import find_system
 
 FRAMES = 12

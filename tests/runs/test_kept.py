@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from spacetime_tps.coordinates.states import FloatArray
+from spacetime_tps.arrays import FloatArray
 from spacetime_tps.runs.kept import KeepingPool
 
 

@@ -11,7 +11,7 @@ import annotated_types
 import pytest
 from pydantic.fields import FieldInfo
 
-from spacetime_tps.settings.denoiser import Settings
+from spacetime_tps.settings.base import Settings
 from spacetime_tps.settings.files import all_models
 from spacetime_tps.settings.units import In
 
