@@ -29,8 +29,10 @@ from spacetime_tps.runs.read import (
 from spacetime_tps.runs.requests import (
     begun_folder,
     check_options,
+    take_settings,
     working_on,
 )
+from spacetime_tps.settings.jobs import job_settings
 from spacetime_tps.spacetime import Points
 from spacetime_tps.spacetime.curve import resample_polyline
 from spacetime_tps.spacetime.family import curve_divergences, moments_at
@@ -46,6 +48,7 @@ def calibrate(
     windows: int = 24,
     curve: str = "low_variance",
     frames: int = 100,
+    config: str | Path | None = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -69,12 +72,16 @@ def calibrate(
         Name of a stored geodesic.
     frames : int
         Of each replica at a point or in a window (``windows.replicas`` in the settings).
+    config : str or Path, optional
+        YAML file with settings of this job in place of the run's: ``calibration.log_snr_margin``, and
+        ``replicas``, ``equilibration`` and ``frame_interval`` of ``windows``.
     seed : int, optional
         By default that of the run.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
     resume : bool
-        Go on with an interrupted one that was asked for the same.
+        Go on with an interrupted one that was asked for the same. Without ``config`` it has the settings that it was
+        begun with.
     overwrite : bool
         Replace an earlier calibration.
     trust_scripts : bool
@@ -96,7 +103,10 @@ def calibrate(
     started = time.perf_counter()
     opened = Run.open(run, "samples", "denoiser", "geodesics", seed=seed, trust_scripts=trust_scripts)
     need_geodesic(opened, curve)
+    take_settings(opened, "calibrate", config, resume)
+    effective = job_settings(opened.settings, "calibrate")
     request = {"points": points, "windows": windows, "curve": curve, "frames": frames, "seed": opened.base_seed}
+    request["settings"] = effective
     with working_on(opened, "calibrate", request, resume, overwrite) as folder, one_thread():
         if not resume:
             with begun_folder(folder, request):
@@ -118,6 +128,7 @@ def calibrate(
             evaluations=evaluations,
             points=at_points,
             curve=along,
+            settings=effective,
         )
         _write(folder, result)
         opened.finish("calibrate", started, evaluations, after=["geodesics"])

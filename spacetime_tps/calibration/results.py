@@ -224,6 +224,8 @@ class CalibrationResult:
         Number of energy evaluations for ``points`` and for ``curve``.
     points : tuple of PointComparison
     curve : CurveComparison
+    settings : mapping of str to object
+        Settings that the job goes by, as in YAML, by names such as ``windows.replicas``.
     """
 
     system: str
@@ -236,6 +238,7 @@ class CalibrationResult:
     evaluations: Mapping[str, int]
     points: tuple[PointComparison, ...]
     curve: CurveComparison
+    settings: Mapping[str, object]
 
     def to_json(self) -> dict[str, Any]:
         """What ``calibration.json`` holds."""
@@ -247,6 +250,7 @@ class CalibrationResult:
             "seed": self.seed,
             "replicas": self.replicas,
             "frames": self.frames,
+            "settings": dict(self.settings),
             "evaluations": dict(self.evaluations),
             "points": [point.to_json() for point in self.points],
             "curve": self.curve.to_json(),

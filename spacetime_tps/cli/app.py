@@ -148,7 +148,7 @@ def train(
 ) -> None:
     """Train the neural denoiser on the samples of a run."""
     with refused(f"interrupted; go on with --resume (in {run})"):
-        _check_run(run, resume, overwrite)
+        _check_job(run, "train", config, resume, overwrite)
         from spacetime_tps.pipeline.training import train as train_denoiser
 
         results = train_denoiser(
@@ -176,6 +176,7 @@ def calibrate(
     windows: Windows = 24,
     curve: Curve = "low_variance",
     frames: Frames = 100,
+    config: Config = None,
     seed: Seed = None,
     workers: Workers = None,
     resume: Resume = False,
@@ -187,7 +188,7 @@ def calibrate(
     Moments are compared at noised frames, and lengths along a geodesic.
     """
     with refused(f"interrupted; finished windows are kept, go on with --resume (in {run})"):
-        _check_run(run, resume, overwrite)
+        _check_job(run, "calibrate", config, resume, overwrite)
         from spacetime_tps.calibration.job import calibrate as calibrate_run
 
         results = calibrate_run(
@@ -196,6 +197,7 @@ def calibrate(
             windows=windows,
             curve=curve,
             frames=frames,
+            config=config,
             seed=seed,
             workers=workers,
             resume=resume,
@@ -238,6 +240,7 @@ def path_ensemble(
         typer.Option(help="Number of Markov chains, each from another reactive trajectory.", callback=at_least(1)),
     ] = 8,
     keep_every: Annotated[int, typer.Option(help="Moves between two stored paths.", callback=at_least(1))] = 10,
+    config: Config = None,
     seed: Seed = None,
     workers: Workers = None,
     resume: Resume = False,
@@ -249,7 +252,7 @@ def path_ensemble(
     This is transition path sampling; it begins with the reactive trajectories of the run.
     """
     with refused(f"interrupted; finished moves are kept, go on with --resume (in {run})"):
-        _check_run(run, resume, overwrite)
+        _check_job(run, "path-ensemble", config, resume, overwrite)
         from spacetime_tps.path_ensemble.job import sample_path_ensemble
 
         results = sample_path_ensemble(
@@ -259,6 +262,7 @@ def path_ensemble(
             selection=selection,
             chains=chains,
             keep_every=keep_every,
+            config=config,
             seed=seed,
             workers=workers,
             resume=resume,
@@ -281,6 +285,7 @@ def free_energy(
     paths: Annotated[
         int, typer.Option(help="Number of annealed paths along the geodesic, each way.", callback=at_least(2))
     ] = 32,
+    config: Config = None,
     seed: Seed = None,
     workers: Workers = None,
     resume: Resume = False,
@@ -292,7 +297,7 @@ def free_energy(
     It is done by windows along a geodesic (MBAR), and by annealing there and back (BAR).
     """
     with refused(f"interrupted; finished sweeps are kept, go on with --resume (in {run})"):
-        _check_run(run, resume, overwrite)
+        _check_job(run, "free-energy", config, resume, overwrite)
         from spacetime_tps.free_energy.job import compute_free_energy
 
         results = compute_free_energy(
@@ -301,6 +306,7 @@ def free_energy(
             windows=windows,
             frames=frames,
             paths=paths,
+            config=config,
             seed=seed,
             workers=workers,
             resume=resume,
@@ -332,6 +338,7 @@ def committor(
         ),
     ] = None,
     band: Band = None,
+    config: Config = None,
     seed: Seed = None,
     workers: Workers = None,
     resume: Resume = False,
@@ -343,7 +350,7 @@ def committor(
     Frames whose p_B is within the band are kept as transition states.
     """
     with refused(f"interrupted; finished shots are kept, go on with --resume (in {run})"):
-        _check_run(run, resume, overwrite)
+        _check_job(run, "committor", config, resume, overwrite)
         from spacetime_tps.committor.job import measure_committor
 
         results = measure_committor(
@@ -352,6 +359,7 @@ def committor(
             shots=shots,
             max_frames=max_frames,
             band=band,
+            config=config,
             seed=seed,
             workers=workers,
             resume=resume,
@@ -392,7 +400,10 @@ def export(
 ) -> None:
     """Write trajectories, or the path, for another tool."""
     with refused("interrupted; nothing was written"):
-        _check_run(run, False, overwrite)
+        from spacetime_tps.settings.files import open_run
+
+        open_run(run)
+        _start_logging()
         from spacetime_tps.export.job import export_run
 
         result = export_run(
@@ -407,8 +418,11 @@ def export(
     say(f"{result.what} for {to} in {result.folder}: {result.note}")
 
 
-def _check_run(run: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse the folder of a run whose settings cannot be read, and options that exclude each other; start to log.
+def _check_job(run: Path, job: str, config: Path | None, resume: bool, overwrite: bool) -> None:
+    """Refuse what a job refuses without a look at the molecule; start to log.
+
+    That is the folder of a run whose settings cannot be read, a wrong file of settings, and options that exclude each
+    other.
 
     Raises
     ------
@@ -416,9 +430,13 @@ def _check_run(run: Path, resume: bool, overwrite: bool) -> None:
     """
     from spacetime_tps.runs.requests import check_exclusive
     from spacetime_tps.settings.files import open_run
+    from spacetime_tps.settings.jobs import read_job_settings
+    from spacetime_tps.settings.run import RunSettings
 
     check_exclusive(resume, overwrite)
-    open_run(run)
+    settings, _ = open_run(run)
+    if config is not None and isinstance(settings, RunSettings):
+        read_job_settings(settings, job, config)
     _start_logging()
 
 

@@ -49,7 +49,12 @@ def _rising(band: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="YAML file with settings that replace those of the system or run.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML file with settings that replace those of the system or run. Settings without effect are refused."
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of all random numbers. By default the run's own; 0 for a new run.", callback=at_least(0)),

@@ -28,8 +28,9 @@ from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
 from spacetime_tps.runs.reports import FileDigest
-from spacetime_tps.runs.requests import begun_folder, check_band, check_options, working_on
+from spacetime_tps.runs.requests import begun_folder, check_band, check_options, take_settings, working_on
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
+from spacetime_tps.settings.jobs import job_settings
 from spacetime_tps.writing import remove, write_json, write_table
 
 MAX_FRAMES = 40
@@ -43,6 +44,7 @@ def measure_committor(
     shots: int = 50,
     max_frames: int | None = None,
     band: tuple[float, float] | None = None,
+    config: str | Path | None = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -67,13 +69,17 @@ def measure_committor(
     max_frames : int, optional
         Frames at most, drawn at random; by default :data:`MAX_FRAMES` of the run's own, and all of a file.
     band : tuple of float, optional
-        Lowest and highest p_B of the transition state ensemble, in place of ``committor.band`` of the settings.
+        Lowest and highest p_B of the transition state ensemble, in place of ``committor.band``.
+    config : str or Path, optional
+        YAML file with settings of this job in place of the run's: all of ``committor``, and ``time_limit`` and
+        ``frame_interval`` of ``shooting``.
     seed : int, optional
         By default that of the run.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
     resume : bool
-        Go on with an interrupted one that was asked for the same.
+        Go on with an interrupted one that was asked for the same. Without ``config`` it has the settings that it was
+        begun with.
     overwrite : bool
         Replace an earlier one.
     trust_scripts : bool
@@ -95,14 +101,18 @@ def measure_committor(
     started = time.perf_counter()
     own = str(source) in OWN
     opened = Run.open(run, *(["reactive"] if own else []), seed=seed, trust_scripts=trust_scripts)
-    low, high = opened.settings.committor.band if band is None else band
+    take_settings(opened, "committor", config, resume)
+    if band is not None:
+        asked = opened.settings.committor.model_copy(update={"band": (float(band[0]), float(band[1]))})
+        opened.settings = opened.settings.model_copy(update={"committor": asked})
     request = CommittorRequest(
         source=str(source) if own else str(Path(source).resolve()),
         shots=shots,
         max_frames=MAX_FRAMES if own and max_frames is None else max_frames,
-        band=(float(low), float(high)),
+        band=opened.settings.committor.band,
         confidence=opened.settings.committor.confidence,
         seed=opened.base_seed,
+        settings=job_settings(opened.settings, "committor"),
     )
     with working_on(opened, "committor", request.to_json(), resume, overwrite) as folder:
         chosen = _load_frames(opened) if resume else _begin(opened, request)
@@ -197,7 +207,11 @@ def _tell(state_names: tuple[str, str], result: CommittorResult, shots: Sequence
     if inside:
         log.warning("%d frames lie in a state: their p_B is 0 (%s) or 1 (%s) without shots", inside, *state_names)
     if none:
-        log.warning("%d of %d shots reached no state in time; take a longer shooting.time_limit", none, len(shots))
+        log.warning(
+            "%d of %d shots reached no state in time; take a longer shooting.time_limit in a file for --config, with "
+            "--overwrite",
+            *(none, len(shots)),
+        )
     if failed:
         first = next(shot for shot in shots if shot.outcome == "failed")
         where = (first.frame, first.failure)

@@ -27,6 +27,8 @@ class CommittorRequest:
     confidence : float
         Confidence level of the interval of p_B.
     seed : int
+    settings : mapping of str to object
+        Settings that the job goes by, as in YAML, by names such as ``shooting.time_limit``.
     """
 
     source: str
@@ -35,10 +37,17 @@ class CommittorRequest:
     band: tuple[float, float]
     confidence: float
     seed: int
+    settings: Mapping[str, object]
 
     def to_json(self) -> dict[str, object]:
-        """The request as JSON."""
-        return asdict(self) | {"band": list(self.band)}
+        """The request as JSON; band and confidence stand among the settings."""
+        return {
+            "source": self.source,
+            "shots": self.shots,
+            "max_frames": self.max_frames,
+            "seed": self.seed,
+            "settings": dict(self.settings),
+        }
 
 
 @dataclass(frozen=True)

@@ -222,5 +222,5 @@ def _failure(task: AnnealingTask, step: int, restraint: Restraint, what: str) ->
     return (
         f"annealing, {task.name}, step {step} of {task.steps}: {what}; the restraint was at progress "
         f"{step / task.steps:.4f} with log SNR {log_snr:.3f} (spring constant {stiffness:.4g} {restraint.unit}). "
-        "Take a smaller system.time_step, a longer paths.length or a lower SNR"
+        "Take a smaller system.time_step, a longer paths.length (--config) or a lower SNR"
     )

@@ -141,7 +141,7 @@ def window_estimate(
         if count < least_independent_frames:
             log.warning(
                 "free energy: free dynamics of %s has only %d independent frames: its error may be larger than it "
-                "looks; take more --frames",
+                "looks; take more --frames, with --overwrite",
                 state.name,
                 count,
             )
@@ -213,7 +213,7 @@ def annealing_estimate(kt: float, there: FloatArray, back: FloatArray, ends: End
         raise DynamicsError(
             f"free energy: works of annealing there ({there.mean():.1f} kJ/mol in the mean) and back "
             f"({back.mean():.1f}) do not overlap, so that BAR has no error: take more --paths, or longer ones "
-            "(paths.length)"
+            "(paths.length in a file for --config), with --overwrite"
         )
     return AnnealingEstimate(
         value=kt * value + ends.value,

@@ -40,7 +40,7 @@ def check_overlap(overlap: FloatArray, names: Sequence[str], least: float) -> No
         raise DynamicsError(
             f"free energy: {names[worst]} and {names[worst + 1]} do not overlap ({neighbours[worst]:.1e} in MBAR's "
             f"matrix, at least {least:g} is needed; {int((neighbours < least).sum())} of "
-            f"{len(neighbours)} pairs): take more --windows or more --frames"
+            f"{len(neighbours)} pairs): take more --windows or more --frames, with --overwrite"
         )
 
 

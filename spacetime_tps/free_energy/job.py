@@ -24,7 +24,8 @@ from spacetime_tps.progress import log
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.read import need_geodesic
-from spacetime_tps.runs.requests import begun_folder, check_options, working_on
+from spacetime_tps.runs.requests import begun_folder, check_options, take_settings, working_on
+from spacetime_tps.settings.jobs import job_settings
 from spacetime_tps.threads import one_thread
 from spacetime_tps.writing import replacing, write_json, write_table
 
@@ -36,6 +37,7 @@ def compute_free_energy(
     windows: int = 48,
     frames: int = 200,
     paths: int = 32,
+    config: str | Path | None = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -60,12 +62,16 @@ def compute_free_energy(
         Of each sweep in a window; ``free_energy`` in the settings says how far apart they are.
     paths : int
         Annealed along the curve, as many there and as many back.
+    config : str or Path, optional
+        YAML file with settings of this job in place of the run's: all of ``free_energy``, and
+        ``paths.length``.
     seed : int, optional
         By default that of the run.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
     resume : bool
-        Go on with an interrupted one that was asked for the same.
+        Go on with an interrupted one that was asked for the same. Without ``config`` it has the settings that it was
+        begun with.
     overwrite : bool
         Replace earlier free energies.
     trust_scripts : bool
@@ -88,7 +94,10 @@ def compute_free_energy(
     started = time.perf_counter()
     opened = Run.open(run, "samples", "geodesics", seed=seed, trust_scripts=trust_scripts)
     geodesic = need_geodesic(opened, curve)
+    take_settings(opened, "free-energy", config, resume)
+    effective = job_settings(opened.settings, "free-energy")
     request = {"curve": curve, "windows": windows, "frames": frames, "paths": paths, "seed": opened.base_seed}
+    request["settings"] = effective
     with working_on(opened, "free-energy", request, resume, overwrite) as folder, one_thread():
         ladder = read_ladder(opened)
         if not resume:
@@ -127,6 +136,7 @@ def compute_free_energy(
             windows=by_windows,
             annealing=annealing_estimate(molecule.kt, works.there, works.back, ends),
             replica_exchange=by_exchange,
+            settings=effective,
         )
         for method, estimate in result.estimates.items():
             log.info("ΔF(%s → %s) by %s: %.2f ± %.2f kJ/mol", *result.states, method, estimate.value, estimate.error)

@@ -191,6 +191,8 @@ class FreeEnergyResult:
     annealing : AnnealingEstimate
     replica_exchange : ReplicaEstimate or None
         None if the run has no replica exchange, or one that has not seen both states.
+    settings : mapping of str to object
+        Settings that the job goes by, as in YAML, by names such as ``free_energy.sweeps``.
     """
 
     system: str
@@ -204,6 +206,7 @@ class FreeEnergyResult:
     windows: WindowEstimate
     annealing: AnnealingEstimate
     replica_exchange: ReplicaEstimate | None
+    settings: Mapping[str, object]
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -221,6 +224,7 @@ class FreeEnergyResult:
             "seed": self.seed,
             "sweeps": self.sweeps,
             "frames": self.frames,
+            "settings": dict(self.settings),
             "evaluations": dict(self.evaluations),
             "windows": self.windows.to_json(),
             "annealing": self.annealing.to_json(),

@@ -22,8 +22,9 @@ from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log, track
 from spacetime_tps.runs import layout
 from spacetime_tps.runs.folder import Run
-from spacetime_tps.runs.requests import begun_folder, check_options, working_on
+from spacetime_tps.runs.requests import begun_folder, check_options, take_settings, working_on
 from spacetime_tps.runs.trajectories import read_trr
+from spacetime_tps.settings.jobs import job_settings
 from spacetime_tps.writing import write_json, write_table
 
 CHECKPOINT_SECONDS = 10.0
@@ -37,6 +38,7 @@ def sample_path_ensemble(
     selection: str = "committor",
     chains: int = 8,
     keep_every: int = 10,
+    config: str | pathlib.Path | None = None,
     seed: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -65,12 +67,15 @@ def sample_path_ensemble(
     chains : int
         Each from another reactive trajectory.
     keep_every : int
+    config : str or Path, optional
+        YAML file with settings of this job in place of the run's: ``shooting.time_limit``.
     seed : int, optional
         By default that of the run.
     workers : int, optional
         Worker processes, by default one a core. Results do not depend on it.
     resume : bool
-        Go on with interrupted chains, or make finished ones longer.
+        Go on with interrupted chains, or make finished ones longer. Without ``config`` they have the settings that they
+        were begun with.
     overwrite : bool
         Replace an earlier ensemble.
     trust_scripts : bool
@@ -100,8 +105,14 @@ def sample_path_ensemble(
             f"look at {layout.SHOTS} for why no shot was reactive"
         )
     model = read_committor_model(opened)
+    take_settings(opened, "path-ensemble", config, resume)
     request = PathEnsembleRequest(
-        cast(MoveKind, move), cast(Selection, selection), chains, keep_every, seed=opened.base_seed
+        cast(MoveKind, move),
+        cast(Selection, selection),
+        chains,
+        keep_every,
+        seed=opened.base_seed,
+        settings=job_settings(opened.settings, "path-ensemble"),
     )
     interval, box = opened.settings.shooting.frame_interval, opened.molecule.box
     with working_on(opened, "path-ensemble", request.to_json(), resume, overwrite) as folder:
@@ -141,7 +152,7 @@ def _first_paths(run: Run, sampler: Sampler) -> list[Path]:
     if len(set(places)) < chains:
         raise ConfigError(
             f"--chains: {chains} chains need as many reactive trajectories to begin with, and the run has "
-            f"{len(files)}; take fewer chains or shoot more (shooting.reactive)"
+            f"{len(files)}; take fewer chains, or a new run with a larger shooting.reactive"
         )
     return [_first_path(files[place], sampler) for place in places]
 
@@ -160,7 +171,7 @@ def _first_path(file: pathlib.Path, sampler: Sampler) -> Path:
     if len(positions) > sampler.max_frames:
         raise TrajectoryError(
             f"{file} lasts {times[-1] - times[0]:g} ps, longer than any path may be "
-            f"({sampler.max_duration:g} ps, from shooting.time_limit)"
+            f"({sampler.max_duration:g} ps, from shooting.time_limit); take a longer one in a file for --config"
         )
     return Path.first(positions, velocities, sampler.selecting)
 
@@ -191,8 +202,8 @@ def _tell(result: PathEnsembleResult) -> None:
     too_long = result.verdicts.get("too_long", 0)
     if too_long > 0.01 * count:
         log.warning(
-            "%d of %d trial paths were longer than %g ps and were rejected: the ensemble lacks long paths; run with a "
-            "larger shooting.time_limit",
+            "%d of %d trial paths were longer than %g ps and were rejected: the ensemble lacks long paths; take a "
+            "longer shooting.time_limit in a file for --config, with --overwrite",
             *(too_long, count, result.max_duration_ps),
         )
 

@@ -27,6 +27,8 @@ class PathEnsembleRequest:
     keep_every : int
         Number of moves between two stored paths.
     seed : int
+    settings : mapping of str to object
+        Settings that the job goes by, as in YAML, by names such as ``shooting.time_limit``.
     """
 
     move: MoveKind
@@ -34,6 +36,7 @@ class PathEnsembleRequest:
     chains: int
     keep_every: int
     seed: int
+    settings: Mapping[str, object]
 
     def to_json(self) -> dict[str, object]:
         """The request as JSON."""

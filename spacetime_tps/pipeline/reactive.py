@@ -268,7 +268,7 @@ def _nothing_between(
     if any((index == 1).any() for index in indices):
         return (
             f"the {len(files)} paths go from {a.name} to {b.name} between two frames, and none lies between the "
-            "states: take a shorter paths.frame_interval, or make the states smaller"
+            "states: take a shorter paths.frame_interval (--config) in a new run, or make the states smaller"
         )
     values = [{name: v(mdtraj.Trajectory(path, None)) for name, v in a.variables.items()} for path in paths]
     distances = [_distance(b, value) for value in values]
@@ -277,8 +277,8 @@ def _nothing_between(
     at = ", ".join(f"{name} = {value[frame]:.3f}" for name, value in values[best].items())
     return (
         f"none of the {len(files)} paths ever leaves {a.name}: nearest to {b.name} comes frame {frame} of "
-        f"{files[best].name} ({at}; rad or nm). Take a longer paths.length or a higher geodesics.end_snr, or see "
-        "whether the samples lie between the states at all"
+        f"{files[best].name} ({at}; rad or nm). Take a longer paths.length or a higher geodesics.end_snr "
+        "(--config) in a new run, or see whether the samples lie between the states at all"
     )
 
 

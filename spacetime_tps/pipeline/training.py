@@ -19,7 +19,7 @@ from spacetime_tps.runs.layout import POTENTIAL, POTENTIAL_RESULTS, TRAINING_CHE
 from spacetime_tps.runs.read import read_training_set
 from spacetime_tps.runs.requests import check_exclusive, check_options
 from spacetime_tps.settings.denoiser import PotentialSettings
-from spacetime_tps.settings.files import parse_settings, read_yaml
+from spacetime_tps.settings.jobs import read_job_settings
 from spacetime_tps.settings.run import RunSettings
 from spacetime_tps.threads import one_thread
 from spacetime_tps.training.trainer import Training
@@ -66,7 +66,8 @@ def train(
     run : str or Path
         Folder of a run that has its samples.
     config : str or Path, optional
-        YAML file whose ``denoiser`` section says how to train, by default that of the run if it is of a potential.
+        YAML file whose ``denoiser`` section says how to train, in place of the run's; by default the run's, if it is
+        of a potential.
     seed : int, optional
         By default that of the run.
     workers : int, optional
@@ -128,11 +129,7 @@ def _denoiser_settings(settings: RunSettings, config: str | Path | None) -> Pote
         if isinstance(settings.denoiser, PotentialSettings):
             return settings.denoiser.model_copy(update={"pretrained": None})  # to train is what is asked
         return PotentialSettings(kind="potential")
-    content = settings.model_dump(mode="json", exclude_none=True)
-    content["denoiser"] = read_yaml(Path(config)).get("denoiser", {})
-    changed = parse_settings(content, str(config))
-    if not isinstance(changed, RunSettings) or not isinstance(changed.denoiser, PotentialSettings):
+    changed = read_job_settings(settings, "train", Path(config)).denoiser
+    if not isinstance(changed, PotentialSettings):
         raise ConfigError(f"{config}: its denoiser is not a potential; write 'denoiser: {{kind: potential}}'")
-    if changed.denoiser.pretrained is not None:
-        raise ConfigError(f"{config}: denoiser.pretrained is for a run, which takes it as it is; leave it out to train")
-    return changed.denoiser
+    return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import PARTS, REQUEST, UNFINISHED
+from spacetime_tps.settings.jobs import nested, put_on_top, read_job_settings
 from spacetime_tps.writing import make_folder, remove, told, write_json
 
 
@@ -49,6 +51,41 @@ def check_exclusive(resume: bool, overwrite: bool) -> None:
         raise OutputError("--resume and --overwrite exclude each other")
 
 
+def take_settings(run: Run, part: str, config: str | Path | None, resume: bool) -> None:
+    """Have the settings that a job goes by as those of the run.
+
+    They are the run's with those of a file on top. Without a file, a job that is resumed has those that it was begun
+    with.
+
+    Parameters
+    ----------
+    run : Run
+        Its settings are replaced in this object, not in its folder.
+    part : str
+        The job.
+    config : str or Path, optional
+        The file.
+    resume : bool
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or a setting in it is wrong or has no effect on the job.
+    OutputError
+        If what the job was begun with is damaged.
+    """
+    file = run.path(PARTS[part][0]) / REQUEST
+    if config is not None:
+        run.settings = read_job_settings(run.settings, part, Path(config))
+    elif resume and file.is_file():
+        settings = _begun_with(file).get("settings")
+        try:
+            content = nested(settings) if isinstance(settings, Mapping) else {}
+            run.settings = put_on_top(run.settings, part, content, str(file))
+        except ConfigError as error:
+            raise OutputError(f"{file} is damaged ({error}); take --overwrite to begin anew") from error
+
+
 def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
     """Refuse to mix two requests in a job's folder, or to replace results unless that is asked.
 
@@ -67,16 +104,42 @@ def check_request(folder: Path, request: Mapping[str, Any], resume: bool, overwr
     begun = folder / REQUEST
     if not begun.is_file():
         raise OutputError(f"{folder} holds nothing to resume (it has no {REQUEST}); leave out --resume")
-    try:
-        before = dict(json.loads(begun.read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise OutputError(f"{begun} is damaged ({error}); take --overwrite to begin anew") from error
-    for name, value in request.items():
+    before = _with_settings(_begun_with(begun))
+    for name, value in _with_settings(request).items():
         if before.get(name) != value:
             raise OutputError(
                 f"{folder} was begun with {name} {before.get(name)}, not {value} ({REQUEST} there); ask for the same, "
                 "or --overwrite it"
             )
+
+
+def _begun_with(file: Path) -> Mapping[str, object]:
+    """The request that a job was begun with.
+
+    Raises
+    ------
+    OutputError
+        If the file is damaged.
+    """
+    try:
+        request = dict(json.loads(file.read_bytes()))
+        if request.pop("sha256", None) != _checksum(request):
+            raise ValueError("it is not as it was written")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise OutputError(f"{file} is damaged ({error}); take --overwrite to begin anew") from error
+    return request
+
+
+def _checksum(request: Mapping[str, object]) -> str:
+    """Of a request as JSON, in whatever order: its settings are gone on with, so that damage must be seen."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def _with_settings(request: Mapping[str, object]) -> Mapping[str, object]:
+    """A request in which each of its settings stands under its own name."""
+    settings = request.get("settings")
+    others = {name: value for name, value in request.items() if name != "settings"}
+    return {**others, **settings} if isinstance(settings, Mapping) else others
 
 
 @contextmanager
@@ -103,7 +166,7 @@ def begun_folder(folder: Path, request: Mapping[str, Any]) -> Iterator[Path]:
     partial = folder.with_name(f"partial-{folder.name}")
     remove(partial)
     make_folder(partial)
-    write_json(partial / REQUEST, dict(request))
+    write_json(partial / REQUEST, {**request, "sha256": _checksum(request)})
     yield partial
     remove(folder)
     with told(folder, "made"):

@@ -118,7 +118,7 @@ def _explain(error: ValidationError, content: dict[str, Any], places: Mapping[Wh
             continue
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "unknown key" + _did_you_mean(str(item["loc"][-1]))
+            message = "unknown key" + did_you_mean(str(item["loc"][-1]))
         elif item["type"] == "missing":
             message = "is missing"
         messages.setdefault(where, []).append(message)
@@ -167,7 +167,8 @@ def _holds(content: Any, where: Where) -> bool:
     return True
 
 
-def _did_you_mean(key: str) -> str:
+def did_you_mean(key: str) -> str:
+    """A hint at the key that is most like an unknown one; empty if none is."""
     known = {name for model in all_models() for name in model.model_fields}
     close = difflib.get_close_matches(key, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -2,9 +2,9 @@
 
     python tests/attacks/fuzz_settings.py --count 10000
 
-It mutates the shipped system.yaml files, the config.yaml of runs and --config files, and reads them in this process as
-the commands do. It ends with 1 if anything but a SpacetimeError comes out, or one input takes more than 5 s of
-processor time.
+It mutates the shipped system.yaml files, the config.yaml of runs, and --config files of runs and jobs, and reads them
+in this process as the commands do. It ends with 1 if anything but a SpacetimeError comes out, or one input takes more
+than 5 s of processor time.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import yaml
 from spacetime_tps.errors import SpacetimeError
 from spacetime_tps.settings.estimate import check_estimate, estimate_run, estimate_surface_run
 from spacetime_tps.settings.files import load_settings, open_run
+from spacetime_tps.settings.jobs import job_settings, nested, put_on_top, read_job_settings
 from spacetime_tps.settings.shipped import find_system, shipped_systems
 from spacetime_tps.settings.surface import SurfaceRunSettings
 
@@ -39,6 +40,13 @@ CONFIGS = (
     {"samples": {"method": "molecular_dynamics", "length": "20 ps", "trajectories_per_state": 1}},
     {"samples": {"method": "files", "trajectories": ["a.dcd", "b.dcd"], "weights": ["a.txt", "b.npy"], "stride": 2}},
 )
+JOB_CONFIGS = {
+    "committor": {"committor": {"band": [0.3, 0.7], "confidence": 0.9}, "shooting": {"time_limit": "10 ps"}},
+    "path-ensemble": {"shooting": {"time_limit": "10 ps"}},
+    "free-energy": {"free_energy": {"sweeps": 4, "friction": "20 / ps"}, "paths": {"length": "2 ps"}},
+    "calibrate": {"calibration": {"log_snr_margin": 1}, "windows": {"replicas": 4, "equilibration": "5 ps"}},
+    "train": {"denoiser": {"kind": "potential", "network": "message_passing", "steps": 100}},
+}
 KEYS = ("x", "1", "<<", "kind", "method", "π", "\U0001f9ec", "a.b", "", " ", "__class__", "seed", "on", "x" * 300)
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 10**9, 10**12, 10**30, 10**400, -(10**30), 1e-300, 1e300, 1e308, 0.5),
@@ -68,7 +76,10 @@ class TooLong(BaseException):
 
 @dataclass(frozen=True)
 class Case:
-    """Files to read: ``text`` in the place of a system.yaml, a --config on top of ``system``, or a config.yaml."""
+    """Files to read: ``text`` in the place of a system.yaml, a --config on top of ``system``, or a config.yaml.
+
+    Other kinds are jobs, whose --config it is.
+    """
 
     kind: str
     system: str
@@ -99,6 +110,7 @@ def originals() -> list[tuple[str, str, dict[str, Any]]]:
         stored = load_settings(find_system(name)).model_dump(mode="json", exclude_none=True)
         found.append(("run", name, stored | {"seed": 0, "versions": {"openmm": "8.5"}}))
     found += [("config", "alanine_dipeptide", content) for content in CONFIGS]
+    found += [(job, "alanine_dipeptide", content) for job, content in JOB_CONFIGS.items()]
     found.append(("config", "c_channel", {"paths": {"count": 8, "steps": 100}, "surface": {"kt": 2}}))
     return found
 
@@ -206,8 +218,13 @@ def read(case: Case, folder: Path) -> None:
         settings, _ = open_run(folder)
     elif case.kind == "config":
         settings = load_settings(find_system(case.system), path)
+    elif case.kind in JOB_CONFIGS:
+        settings = read_job_settings(load_settings(find_system(case.system)), case.kind, path)
     else:
         settings = load_settings(path)
+    if case.kind in JOB_CONFIGS:
+        values = job_settings(settings, case.kind)
+        assert job_settings(put_on_top(settings, case.kind, nested(values), "request"), case.kind) == values
     surface = isinstance(settings, SurfaceRunSettings)
     check_estimate(estimate_surface_run(settings) if surface else estimate_run(settings, atoms=22, dimension=30))
     written = settings.model_dump(mode="json", exclude_none=True) | {"seed": 0, "versions": {}}

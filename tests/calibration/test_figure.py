@@ -31,7 +31,7 @@ def calibration(unit: str) -> CalibrationResult:
     )
     points = tuple(PointComparison(log_snr, moments, 0.0) for log_snr in (4.0, 5.0, 6.0))
     evaluations = {"points": 1, "curve": 1}
-    return CalibrationResult("molecule", "mixture", unit, 1000.0, 0, 4, 10, evaluations, points, curve)
+    return CalibrationResult("molecule", "mixture", unit, 1000.0, 0, 4, 10, evaluations, points, curve, {})
 
 
 @pytest.mark.parametrize("unit", ["nm", ""])

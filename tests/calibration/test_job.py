@@ -53,3 +53,11 @@ def test_unknown_curve(with_geodesic):
 def test_earlier_calibration(with_geodesic):
     (with_geodesic / "calibration").mkdir()
     assert "take --resume to go on with it, or --overwrite to replace it" in refused(with_geodesic)
+
+
+def test_settings_without_effect(with_geodesic, tmp_path):
+    config = tmp_path / "job.yaml"
+    config.write_text("windows:\n  replicas: 3\n  frames: 20\n")
+    message = " ".join(refused(with_geodesic, "--config", config).split())
+    assert "line 3: windows.frames: has no effect on 'calibrate'" in message
+    assert "'calibrate' takes calibration.log_snr_margin, windows.replicas" in message

@@ -35,7 +35,7 @@ def test_json():
         length_md_of_halves=(3.9, 4.1),
     )
     point, evaluations = PointComparison(4.0, moments, 0.5), {"points": 10, "curve": 20}
-    result = CalibrationResult("molecule", "mixture", "nm", 1000.0, 7, 4, 10, evaluations, (point,), curve)
+    result = CalibrationResult("molecule", "mixture", "nm", 1000.0, 7, 4, 10, evaluations, (point,), curve, {})
     found = result.to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["points"] == [

@@ -219,3 +219,13 @@ class TestBrokenPaths:
         assert not list((folder / "paths_region_avoiding").glob("failed*"))
         for path in (folder / "paths_region_avoiding").glob("path_*.trr"):
             assert len(read_trr(path)[0]) == 17
+
+
+@pytest.mark.parametrize("command", ["train", "calibrate", "path-ensemble", "free-energy", "committor"])
+def test_jobs_refuse_settings_that_have_no_effect_on_them(command, tmp_path, begin_run):
+    """Before they look at what the run has made: this one has made nothing."""
+    assert "--config" in invoke(command, "--help").output
+    run = begin_run(tmp_path / "run").folder
+    result = invoke(command, run, "--config", write_yaml(tmp_path / "job.yaml", {"paths": {"count": 3}}))
+    assert result.exit_code == 1
+    assert f"line 2: paths.count: has no effect on '{command}'" in " ".join(result.output.split())

@@ -118,7 +118,7 @@ def test_text_of_the_user_is_printed_as_it_is(tmp_path, capsys):
     status, output, _ = command("calibrate", name, cwd=tmp_path)
     assert status == 1 and f"{name} holds no run" in output
     figures = Observable(mean=1.0, sd=0.1, autocorrelation_moves=2.0, effective_size=3.0)
-    request = PathEnsembleRequest("two_way", "uniform", chains=1, keep_every=10, seed=0)
+    request = PathEnsembleRequest("two_way", "uniform", chains=1, keep_every=10, seed=0, settings={})
     result = PathEnsembleResult("toy", request, 6, 9.0, 0.5, {"accepted": 3}, 3, 0, 10, 1.0, figures, {name: figures})
     print_path_ensemble(make_console(), result)
     assert name in capsys.readouterr().out

@@ -11,7 +11,7 @@ from spacetime_tps.committor.results import CommittorRequest, ShotRow
 from spacetime_tps.statistics.intervals import wilson_interval
 
 NAMES = ("left", "right")
-REQUEST = CommittorRequest("reactive", 4, None, (0.4, 0.6), 0.95, 1)
+REQUEST = CommittorRequest("reactive", 4, None, (0.4, 0.6), 0.95, 1, {"committor.band": [0.4, 0.6]})
 
 
 def shots_of(*outcomes: str) -> list[ShotRow]:
@@ -74,7 +74,7 @@ def test_json():
     result = measured("AABB", "AAAB")
     content = result.to_json()
     assert json.loads(json.dumps(content)) == content
-    assert content["request"]["band"] == [0.4, 0.6]
+    assert content["request"]["settings"] == {"committor.band": [0.4, 0.6]}
     assert content["histogram"]["standard_deviation"] == result.histogram.standard_deviation
     assert content["frames"][1]["p_b"] == 0.25
     row = shots_of("f")[0]

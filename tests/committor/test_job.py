@@ -190,7 +190,9 @@ def test_files_and_figures(run, molecule, crossing, here):
 def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
     results = measure_committor(run, shots=1, max_frames=3, band=(0.1, 0.9))
     assert all(0.1 <= row.predicted <= 0.9 for row in results.frames)
-    assert results.request == CommittorRequest("model", 1, 3, (0.1, 0.9), 0.95, 3)
+    settings = {"committor.band": [0.1, 0.9], "committor.confidence": 0.95}
+    settings |= {"shooting.frame_interval": "0.01 ps", "shooting.time_limit": "1.0 ps"}
+    assert results.request == CommittorRequest("model", 1, 3, (0.1, 0.9), 0.95, 3, settings)
     model = CommittorModel.from_json(json.loads((run / "reactive" / "committor.json").read_text()))
     inside = np.flatnonzero(abs(model(crossing[1:-1]) - 0.5) <= 0.4) + 1
     drawn = [row.index for row in results.frames]
@@ -246,3 +248,31 @@ def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog)
     assert (row.low, row.high) == (alone[0], all_others[1])
     assert "6 of 12 shots reached no state in time" in caplog.text
     assert "2 of 12 shots failed, the first from frame 0: it broke down" in caplog.text
+
+
+def test_settings_of_its_own(run, here):
+    """A longer time limit by a file; what is resumed has it too, also without the file."""
+    config = run / "job.yaml"
+    config.write_text("committor: {band: [0.2, 0.8]}\nshooting: {time_limit: 20 fs, frame_interval: 5 fs}\n")
+    asked = {"source": "reactive", "max_frames": 2, "shots": 2}
+    results = measure_committor(run, **asked, config=config)
+    steps = {int(row["evaluations"]) for row in rows_of(run / "committor" / "shots.csv")}
+    assert max(steps) <= 21  # 1 ps of the run would be 1001
+    assert results.request.band == (0.2, 0.8)
+    settings = results.to_json()["request"]["settings"]
+    assert settings["committor.band"] == [0.2, 0.8]
+    assert (settings["shooting.time_limit"], settings["shooting.frame_interval"]) == ("0.02 ps", "0.005 ps")
+    assert measure_committor(run, **asked, resume=True) == results
+    assert measure_committor(run, **asked, config=config, resume=True) == results
+    with pytest.raises(OutputError, match=r"was begun with committor.band \[0.2, 0.8\], not \[0.4, 0.6\]"):
+        measure_committor(run, **asked, band=(0.4, 0.6), resume=True)
+    config.write_text("committor: {band: [0.2, 0.8]}\n")
+    with pytest.raises(OutputError, match=r"was begun with shooting.frame_interval 0.005 ps, not 0.01 ps"):
+        measure_committor(run, **asked, config=config, resume=True)
+    assert measure_committor(run, **asked, overwrite=True, band=(0.1, 0.9)).request.band == (0.1, 0.9)
+
+
+def test_settings_without_effect(run):
+    (run / "job.yaml").write_text("shooting: {reactive: 3}\n")
+    assert "line 1: shooting.reactive: has no effect on 'committor'" in refused(run, config=run / "job.yaml")
+    assert "cannot be read" in refused(run, config=run / "none.yaml")

@@ -103,3 +103,31 @@ def test_files_and_interruption(with_geodesic):
     assert compute_free_energy(with_geodesic, **ASKED, resume=True, workers=1) == whole
     with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
         compute_free_energy(with_geodesic, **(ASKED | {"frames": 20}), resume=True)
+
+
+def test_settings_without_effect(with_geodesic, tmp_path):
+    config = tmp_path / "job.yaml"
+    for text, match in (
+        ("windows: {replicas: 3}", "line 1: windows.replicas: has no effect on 'free-energy'"),
+        ("free_energy: {sweeps: 1}", "line 1: free_energy.sweeps: Input should be greater than or equal to 2"),
+    ):
+        config.write_text(text)
+        refused(with_geodesic, ConfigError, match, config=config)
+
+
+@pytest.mark.slow
+def test_settings_of_its_own(with_geodesic, tmp_path):
+    """Fewer and shorter sweeps by a file; what is resumed has them too, also without the file."""
+    config = tmp_path / "job.yaml"
+    short = SHORT | {"sweeps": 2, "equilibration": 3, "least_overlap": 1e-12}
+    config.write_text(json.dumps({"free_energy": short, "paths": {"length": "0.1 ps"}}))
+    whole = compute_free_energy(with_geodesic, **ASKED, config=config, workers=1)
+    assert whole.sweeps == 2
+    assert whole.evaluations["windows"] == 2 * len(whole.windows.overlap) * (3 + 10) * 10
+    assert whole.evaluations["annealing"] < 4 * 200
+    settings = json.loads((with_geodesic / "free_energy" / "free_energy.json").read_text())["settings"]
+    assert (settings["free_energy.sweeps"], settings["paths.length"]) == (2, "0.1 ps")
+    assert compute_free_energy(with_geodesic, **ASKED, resume=True, workers=1) == whole
+    config.write_text(json.dumps({"free_energy": short}))
+    with pytest.raises(OutputError, match=r"was begun with paths.length 0.1 ps, not 1.024 ps"):
+        compute_free_energy(with_geodesic, **ASKED, config=config, resume=True)

@@ -157,7 +157,7 @@ class TestTrain:
         assert message in " ".join(result.output.split())
 
     def test_settings_of_a_mixture_are_refused(self, sampled, tmp_path):
-        config = write_yaml(tmp_path / "mixture.yaml", {"denoiser": {"components": [3]}})
+        config = write_yaml(tmp_path / "mixture.yaml", {"denoiser": "mixture"})
         result = command("train", str(sampled), "--config", str(config))
         assert result.exit_code == 1
         assert "its denoiser is not a potential" in " ".join(result.output.split())
@@ -167,7 +167,7 @@ class TestTrain:
         config = write_yaml(tmp_path / "pretrained.yaml", content)
         result = command("train", str(trained), "--config", str(config), "--overwrite")
         assert result.exit_code == 1
-        assert "denoiser.pretrained is for a run" in " ".join(result.output.split())
+        assert "denoiser.pretrained: has no effect on 'train'" in " ".join(result.output.split())
         assert (trained / FILE).is_file()
 
     def test_folder_without_a_run(self, tmp_path):

@@ -9,7 +9,7 @@ from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.path_ensemble.core import observable, path_ensemble_result
 from spacetime_tps.path_ensemble.results import MoveRow, PathEnsembleRequest
 
-REQUEST = PathEnsembleRequest("two_way", "uniform", chains=2, keep_every=10, seed=0)
+REQUEST = PathEnsembleRequest("two_way", "uniform", chains=2, keep_every=10, seed=0, settings={})
 VARIABLES = {
     "phi": CollectiveVariable("phi", "dihedral", (0, 1, 2, 3)),
     "r": CollectiveVariable("r", "distance", (0, 1)),

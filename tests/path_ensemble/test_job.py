@@ -236,3 +236,23 @@ def test_runs_that_have_no_model_or_no_trajectory(run, tmp_path):
     report_again(run)
     with pytest.raises(OutputError, match="has no reactive trajectory to begin with"):
         sample_path_ensemble(run)
+
+
+def test_settings_of_its_own(run, tmp_path):
+    """Paths may be as long as the file says; what is resumed has that limit too, also without the file."""
+    config = tmp_path / "job.yaml"
+    config.write_text("shooting: {time_limit: 2 ps}\n")
+    results = sample_path_ensemble(run, moves=1, chains=2, config=config)
+    assert results.max_duration_ps == pytest.approx(1.99)
+    assert results.to_json()["settings"] == {"shooting.time_limit": "2.0 ps"}
+    longer = sample_path_ensemble(run, moves=2, chains=2, resume=True)
+    assert longer.request == results.request
+    config.write_text("shooting: {time_limit: 3 ps}\n")
+    with pytest.raises(OutputError, match=r"was begun with shooting.time_limit 2.0 ps, not 3.0 ps"):
+        sample_path_ensemble(run, moves=2, chains=2, config=config, resume=True)
+    config.write_text("shooting: {time_limit: 30 fs}\n")
+    with pytest.raises(TrajectoryError, match=r"take a longer one in a file for --config"):
+        sample_path_ensemble(run, moves=2, chains=2, config=config, overwrite=True)
+    config.write_text("shooting: {frame_interval: 20 fs}\n")
+    with pytest.raises(ConfigError, match=r"line 1: shooting.frame_interval: has no effect on 'path-ensemble'"):
+        sample_path_ensemble(run, moves=2, chains=2, config=config, overwrite=True)

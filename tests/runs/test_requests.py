@@ -1,9 +1,11 @@
-"""What jobs that follow a run refuse."""
+"""What jobs that follow a run refuse, and the settings that they go by."""
 
 import pytest
 
 from spacetime_tps.errors import ConfigError, OutputError
-from spacetime_tps.runs.requests import begun_folder, check_options, check_request
+from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.requests import begun_folder, check_options, check_request, take_settings
+from spacetime_tps.settings.jobs import job_settings
 
 
 def test_numbers():
@@ -40,3 +42,42 @@ def test_what_fails_while_it_begins_replaces_nothing(tmp_path):
     with begun_folder(folder, {"seed": 2}):
         pass
     assert [path.name for path in folder.iterdir()] == ["request.json"]
+
+
+def begin_with(run: Run, limit: str) -> dict[str, object]:
+    """A committor that was begun with a time limit."""
+    config = run.folder / "job.yaml"
+    config.write_text(f"shooting: {{time_limit: {limit}}}\n")
+    take_settings(run, "committor", config, resume=False)
+    request = {"shots": 3, "settings": job_settings(run.settings, "committor")}
+    with begun_folder(run.path("committor"), request):
+        pass
+    return request
+
+
+def test_job_that_is_resumed_has_the_settings_that_it_was_begun_with(begun):
+    folder = begun()
+    request = begin_with(Run.open(folder), "7 ps")
+    again = Run.open(folder)
+    assert again.settings.shooting.time_limit == 5
+    take_settings(again, "committor", None, resume=True)
+    assert again.settings.shooting.time_limit == 7
+    assert job_settings(again.settings, "committor") == request["settings"]
+    other = Run.open(folder)
+    take_settings(other, "committor", None, resume=False)
+    assert other.settings.shooting.time_limit == 5
+    asked = request | {"settings": job_settings(other.settings, "committor")}
+    with pytest.raises(OutputError, match=r"was begun with shooting.time_limit 7.0 ps, not 5.0 ps"):
+        check_request(folder / "committor", asked, resume=True, overwrite=False)
+    check_request(folder / "committor", request, resume=True, overwrite=False)
+
+
+@pytest.mark.parametrize("before, after", [("7.0 ps", "8.0 ps"), ("settings", "sittings"), ("{", "["), ("0.95", "NaN")])
+def test_damaged_request_is_never_gone_on_with(begun, before, after):
+    folder = begun()
+    begin_with(Run.open(folder), "7 ps")
+    file = folder / "committor" / "request.json"
+    assert before in file.read_text()
+    file.write_text(file.read_text().replace(before, after, 1))
+    with pytest.raises(OutputError, match=r"request\.json is damaged"):
+        take_settings(Run.open(folder), "committor", None, resume=True)

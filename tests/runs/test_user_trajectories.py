@@ -46,7 +46,9 @@ def test_a_mirrored_frame_is_refused(kind, frames, run, tmp_path):
     message = rf"d\.{kind}: frame 2 is the mirror image of the structures at ALA2-CA"
     with pytest.raises(TrajectoryError, match=message):
         load_user_trajectory(path, run.molecule)
-    request = CommittorRequest(str(path), shots=1, max_frames=None, band=(0.4, 0.6), confidence=0.95, seed=0)
+    request = CommittorRequest(
+        str(path), shots=1, max_frames=None, band=(0.4, 0.6), confidence=0.95, seed=0, settings={}
+    )
     with pytest.raises(TrajectoryError, match=message):
         choose_frames(run, request, np.random.default_rng(0))
 

@@ -15,7 +15,7 @@ def test_free_energies_of_spacings(with_geodesic, script, monkeypatch):
     annealing = AnnealingEstimate(7.0, 1.0, 7.0, 1.0, (2, 2), (8.0, -6.0), 1.0, 0.1)
     evaluations = {"windows": 1000, "annealing": 10}
     job = FreeEnergyResult(
-        "molecule", ("A", "B"), 300.0, "low_variance", 1, 6, 10, evaluations, windows, annealing, None
+        "molecule", ("A", "B"), 300.0, "low_variance", 1, 6, 10, evaluations, windows, annealing, None, {}
     )
     monkeypatch.setattr(module, "compute_free_energy", lambda *_, **__: job)
     monkeypatch.setattr(module, "straight_line", lambda run, snr: module.need_geodesic(run, "low_variance").schedule)
