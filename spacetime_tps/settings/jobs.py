@@ -120,6 +120,12 @@ def nested(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
     return content
 
 
+def _by_section(job: str) -> str:
+    """The settings that a job takes, in words."""
+    sections = nested(dict.fromkeys(POSSIBLE[job]))
+    return "; ".join(f"{section}: {', '.join(keys)}" for section, keys in sections.items())
+
+
 def _given(content: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Section and key of all settings of a file; a section that is empty or no mapping stands alone."""
     return [
@@ -153,7 +159,7 @@ def _check_effect(job: str, content: Mapping[str, Any], source: str, places: Map
                 [
                     f"{source}: settings are not valid",
                     *(lines[:MOST_MISTAKES] + more),
-                    f"'{job}' takes {', '.join(POSSIBLE[job])}; all other settings are those of the run",
+                    f"'{job}' takes {_by_section(job)}; all other settings are those of the run",
                 ]
             )
         )

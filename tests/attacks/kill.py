@@ -72,7 +72,6 @@ POTENTIAL: dict[str, Any] = {
     "steps": 120,
     "validation_interval": 10,
     "checkpoint_interval": 0,
-    "check_points": 0,
 }
 
 

@@ -60,4 +60,4 @@ def test_settings_without_effect(with_geodesic, tmp_path):
     config.write_text("windows:\n  replicas: 3\n  frames: 20\n")
     message = " ".join(refused(with_geodesic, "--config", config).split())
     assert "line 3: windows.frames: has no effect on 'calibrate'" in message
-    assert "'calibrate' takes calibration.log_snr_margin, windows.replicas" in message
+    assert "'calibrate' takes calibration: log_snr_margin; windows: replicas" in message

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from spacetime_tps.calibration.job import calibrate
 from spacetime_tps.calibration.results import CalibrationResult
 from spacetime_tps.cli.app import app
+from spacetime_tps.errors import OutputError
 
 POINTS, WINDOWS, FRAMES = 2, 3, 10
 SMALL: dict[str, Any] = {
@@ -114,3 +115,22 @@ def test_another_seed_gives_other_frames(copied, results):
     assert (found["seed"], results.seed) == (5, 0)
     assert found["points"][0]["mean_distance"] != results.points[0].moments.mean_distance
     assert f"{sum(found['evaluations'].values()):,} energy evaluations" in output.output
+
+
+def test_settings_of_its_own(copied, tmp_path):
+    """A file of settings is used and recorded; what is resumed has them too, also without the file."""
+    config = tmp_path / "job.yaml"
+    windows = {"replicas": 2, "equilibration": "0.1 ps", "frame_interval": "0.02 ps"}
+    config.write_text(yaml.safe_dump({"calibration": {"log_snr_margin": 0.1}, "windows": windows}))
+    found = calibrate(copied, **ASKED, config=config, workers=1, overwrite=True)
+    each = 2 * (100 + 20 * FRAMES)
+    assert found.evaluations == {"points": POINTS * each, "curve": WINDOWS * each}
+    stored = json.loads((copied / "calibration" / "calibration.json").read_text())
+    assert stored["replicas"] == stored["settings"]["windows.replicas"] == 2
+    assert stored["settings"]["calibration.log_snr_margin"] == 0.1
+    log_snr = np.concatenate([np.load(path)["log_snr"] for path in (copied / "geodesics").glob("*.npz")])
+    assert found.points[0].log_snr == pytest.approx(log_snr.min() - 0.1)
+    assert calibrate(copied, **ASKED, resume=True, workers=1) == found
+    config.write_text(yaml.safe_dump({"windows": windows}))
+    with pytest.raises(OutputError, match=r"was begun with calibration.log_snr_margin 0.1, not 0.3"):
+        calibrate(copied, **ASKED, config=config, resume=True, workers=1)

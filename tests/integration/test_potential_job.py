@@ -33,8 +33,8 @@ POTENTIAL = {
     "steps": 40,
     "validation_interval": 10,
     "checkpoint_interval": 0,
-    "check_points": 0,
 }
+IN_A_RUN = POTENTIAL | {"check_points": 0}
 SMALL = {
     "samples": {
         "temperatures": ["600 K", "1000 K", "1300 K"],  # hot, so that short replicas cross the barrier
@@ -194,7 +194,7 @@ def files_run(folder: Path, trained: Path, denoiser: dict[str, Any], frames: str
 class TestRun:
     def test_pretrained_denoiser_and_a_round_on_policy(self, trained, tmp_path):
         """The round trains the network further on windows along the geodesic; these are few and short here."""
-        denoiser = POTENTIAL | {"pretrained": str(trained / FILE)}
+        denoiser = IN_A_RUN | {"pretrained": str(trained / FILE)}
         result = files_run(tmp_path, trained, denoiser, rounds=1)
         assert result.exit_code == 0, result.output
         summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -218,7 +218,7 @@ class TestRun:
         content = {
             "coordinates": "torsions",
             "samples": samples | {"model_temperature": "1000 K"},
-            "denoiser": POTENTIAL,
+            "denoiser": IN_A_RUN,
             "geodesics": {
                 "points": 24,
                 "knots": 6,
@@ -254,7 +254,7 @@ class TestRun:
         training = mdtraj.load(str(sampled / "samples" / "training.h5"))
         phi = mdtraj.compute_phi(training)[1][:, 0]
         training[phi < 0].save_hdf5(str(sampled / "samples" / "left.h5"))
-        result = files_run(tmp_path, sampled, POTENTIAL, frames="left.h5")
+        result = files_run(tmp_path, sampled, IN_A_RUN, frames="left.h5")
         assert result.exit_code == 1
         assert "0 in C7ax: a network learns nothing of a state that no sample is in" in " ".join(result.output.split())
 
@@ -265,6 +265,6 @@ class TestRun:
         phi = np.degrees(mdtraj.compute_phi(training)[1][:, 0])
         right = training[(phi > 45) & (phi < 85)]
         mdtraj.join([training[phi < -60][::10][:20], right[:20]]).save_hdf5(str(sampled / "samples" / "few.h5"))
-        result = files_run(tmp_path, sampled, POTENTIAL, frames="few.h5")
+        result = files_run(tmp_path, sampled, IN_A_RUN, frames="few.h5")
         assert result.exit_code == 1
         assert "are too few to train a network on 24 coordinates" in " ".join(result.output.split())

@@ -72,8 +72,12 @@ def test_settings_without_effect_are_refused(job, text, message, file):
 
 def test_message_says_which_are_possible(file):
     file.write_text("paths: {count: 3}\n")
-    with pytest.raises(ConfigError, match=r"'path-ensemble' takes shooting.time_limit; all other settings are those"):
-        read_job_settings(RUN, "path-ensemble", file)
+    with pytest.raises(ConfigError) as caught:
+        read_job_settings(RUN, "committor", file)
+    assert str(caught.value).splitlines()[-1] == (
+        "'committor' takes committor: band, confidence; shooting: frame_interval, time_limit; all other settings are "
+        "those of the run"
+    )
 
 
 def test_training_takes_the_whole_section_with_the_defaults_of_its_network(file):
