@@ -102,6 +102,7 @@ def test_workers_do_without_torch():
     assert "torch" not in loaded
 
 
+@pytest.mark.slow
 def test_geometry_and_denoisers_know_no_molecules():
     loaded = imported_by("spacetime_tps/spacetime", "spacetime_tps/denoisers")
     assert "torch" in loaded

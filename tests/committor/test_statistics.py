@@ -11,6 +11,7 @@ from spacetime_tps.committor.statistics import (
 )
 
 
+@pytest.mark.slow
 def test_test_recovers_the_spread_of_the_true_committors():
     """p of a beta density: mean and corrected variance within four standard errors, with few and unequal shots.
 

@@ -265,6 +265,7 @@ def test_work_obeys_jarzynski_and_crooks(worker, wells, toy_engine):
     assert abs(fermi[0].mean() - fermi[1].mean()) < 4 * error
 
 
+@pytest.mark.slow
 def test_works_of_sudden_switches_there_and_back_sum_to_the_divergence(worker, wells, toy_engine):
     """J = (η_a − η_b)·(μ_a − μ_b) of two restrained ensembles, here SNR² y²/(SNR + κ/kT). Four standard errors."""
     there, back, _ = pulled(worker, wells, toy_engine, 250, 1)

@@ -209,6 +209,7 @@ def test_reverse_sde_forgets_a_wrong_start_and_the_flow_does_not(gaussian):
     assert float(sde) == pytest.approx(exact - 3 * (exact / 6) ** 2, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_likelihood_of_a_gaussian_network_of_atoms(network):
     """In all 3n − 3 centred coordinates, and the same however the molecule is turned."""
     noise_space, denoiser = network
@@ -223,6 +224,7 @@ def test_likelihood_of_a_gaussian_network_of_atoms(network):
     np.testing.assert_allclose(model.log_likelihood(turned), likelihood, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["probability_flow", "reverse_sde"])
 def test_samples_of_a_gaussian_network_of_atoms(network, sampler):
     """⟨x_i·x_j⟩/3 = K_ij + σ²(1 − 1/n) or −σ²/n: 1,500 samples of three directions; four standard errors and 3 %."""

@@ -63,6 +63,7 @@ def flux_p_value(values: np.ndarray) -> float:
     return float(kstest(values[::every], lambda v: 1 - np.exp(-0.5 * (v / width) ** 2)).pvalue)
 
 
+@pytest.mark.slow
 def test_free_flight_has_the_speeds_of_the_flux(worker, corridor):
     """Free flights through a corridor are as frequent as v exp(−m v² / 2kT): fast ones start more often.
 
@@ -78,6 +79,7 @@ def test_without_the_acceptance_the_speeds_are_wrong(worker, corridor, monkeypat
     assert flux_p_value(speeds(worker, corridor, 250)) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, biased, moves", [("one_way", False, 150), ("two_way", True, 60)])
 def test_double_well_agrees_with_plain_dynamics(worker, script, kind, biased, moves):
     """Durations and crossing points in two dimensions; p > 0.01 by chance in 98 of 100 seeds."""
