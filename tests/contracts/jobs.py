@@ -6,7 +6,6 @@ folder only while no other does.
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,11 @@ from typing import Any
 import pytest
 from attacks.kill import differences, timeless
 
+from spacetime_tps.committor import job as committor_job
+from spacetime_tps.dynamics import workers
 from spacetime_tps.dynamics.workers import InProcessPool
 from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError
+from spacetime_tps.path_ensemble import job as path_ensemble_job
 from spacetime_tps.runs.layout import LOCK, PARTS, UNFINISHED
 from spacetime_tps.runs.lock import locked
 
@@ -36,9 +38,8 @@ def content(folder: Path) -> dict[str, bytes | None]:
 def pools(make: Callable[..., Any]) -> Iterator[None]:
     """Jobs take these pools in place of worker processes."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("spacetime_tps.") and hasattr(module, "WorkerPool"):
-                patch.setattr(module, "WorkerPool", make)
+        for module in (workers, committor_job, path_ensemble_job):
+            patch.setattr(module, "WorkerPool", make)
         yield
 
 
@@ -58,7 +59,7 @@ class CountingPool(InProcessPool):
         return super().map(counted, tasks, chunk, lost)
 
 
-def in_process(engine, workers=None, executor=None) -> CountingPool:
+def in_process(engine, count=None, executor=None) -> CountingPool:
     return CountingPool(engine)
 
 
@@ -69,7 +70,7 @@ class IdlePool(InProcessPool):
         raise AssertionError(f"{function.__name__} was to be run")
 
 
-def no_pool(engine, workers=None, executor=None) -> IdlePool:
+def no_pool(engine, count=None, executor=None) -> IdlePool:
     return IdlePool(engine)
 
 
