@@ -247,6 +247,7 @@ class WorkContract:
         shutil.copytree(whole[0], ready)
         self.assert_same(ready, whole, self.work(ready, resume=True))
 
+    @pytest.mark.slow
     def test_does_not_resume_another_request(self, ready, whole):
         shutil.rmtree(ready, ignore_errors=True)
         shutil.copytree(whole[0], ready)
@@ -256,6 +257,7 @@ class WorkContract:
             self.job(ready, **(dict(self.options) | dict(self.other)), resume=True)
         assert content(ready) == before
 
+    @pytest.mark.slow
     def test_replaces(self, ready, whole):
         """Another one that was interrupted: nothing of it is left, nor of what it may have put beside."""
         with self.interrupted(whole, 0.6):
