@@ -26,6 +26,8 @@ from spacetime_tps.settings.shipped import find_system
 from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.statistics.mbar import Sampled
 
+pytest.register_assert_rewrite("contracts")
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.states import CollectiveVariable
+from spacetime_tps.errors import TrajectoryError
 
 if TYPE_CHECKING:  # workers do without torch
     from spacetime_tps.denoisers.noise_space import NoiseSpace
@@ -67,7 +68,7 @@ class Coordinates(Protocol):
         Raises
         ------
         TrajectoryError
-            If a frame has no latent vector; the message names it.
+            If a frame has no latent vector, which the message names, or the frames are of another molecule.
         """
         ...
 
@@ -127,6 +128,29 @@ class Coordinates(Protocol):
             If these coordinates do not know it; the message says what to change.
         """
         ...
+
+
+def checked_frames(positions: FloatArray, restrained: Restrained) -> FloatArray:
+    """Positions (frames, all atoms, 3) in nm in float64, in which coordinates of these atoms or dihedrals can be seen.
+
+    Raises
+    ------
+    TrajectoryError
+        If the shape is another, an atom is not there, or a frame has positions that are not finite.
+    """
+    frames = np.asarray(positions, dtype=float)
+    if frames.ndim != 3 or frames.shape[2] != 3:
+        raise TrajectoryError(f"positions must have the shape (frames, atoms, 3), not {frames.shape}")
+    last = int(np.max(restrained))
+    if last >= frames.shape[1]:
+        raise TrajectoryError(
+            f"the frames have {frames.shape[1]} atoms, but the coordinates are made of atoms up to atom {last} "
+            "(0-based); give frames with all atoms of the molecule"
+        )
+    finite = np.isfinite(frames).all(axis=(1, 2))
+    if not finite.all():
+        raise TrajectoryError(f"frame {int(np.argmin(finite))} has positions that are not finite")
+    return frames
 
 
 def squared(unit: str) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.base import checked_frames
 from spacetime_tps.coordinates.rotations import restraint_energies
 from spacetime_tps.coordinates.states import CollectiveVariable
-from spacetime_tps.errors import MoleculeError, TrajectoryError
+from spacetime_tps.errors import MoleculeError
 
 if TYPE_CHECKING:  # workers do without torch
     from spacetime_tps.denoisers.noise_space import NoiseSpace
@@ -108,13 +109,10 @@ class CartesianCoordinates:
         Raises
         ------
         TrajectoryError
-            If a frame has positions that are not finite.
+            If a frame has positions that are not finite, or the frames are of another molecule.
         """
-        finite = np.isfinite(positions).all(axis=(1, 2))
-        if not finite.all():
-            raise TrajectoryError(f"frame {int(np.argmin(finite))} has positions that are not finite")
-        chosen = self.superpose(positions)[:, list(self.atoms)]
-        return np.asarray((chosen.reshape(len(chosen), -1)) @ self.basis)
+        chosen = self.superpose(checked_frames(positions, self.atoms))[:, list(self.atoms)]
+        return np.asarray(chosen.reshape(len(chosen), len(self.basis)) @ self.basis)
 
     def project(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Components in the latent space of the chosen atoms, centred but not rotated, and what lies outside of it.
@@ -128,7 +126,7 @@ class CartesianCoordinates:
             Squared length in nm² along the three directions of rotation.
         """
         chosen = np.asarray(positions, dtype=float)[:, list(self.atoms)]
-        centred = (chosen - chosen.mean(axis=1, keepdims=True)).reshape(len(chosen), -1)
+        centred = (chosen - chosen.mean(axis=1, keepdims=True)).reshape(len(chosen), len(self.basis))
         latent = centred @ self.basis
         return latent, ((centred - latent @ self.basis.T) ** 2).sum(axis=1)
 

@@ -13,7 +13,7 @@ from mdtraj.geometry import dihedral as by_mdtraj
 from numpy.typing import NDArray
 
 from spacetime_tps.arrays import FloatArray
-from spacetime_tps.coordinates.base import Dihedral
+from spacetime_tps.coordinates.base import Dihedral, checked_frames
 from spacetime_tps.coordinates.states import CollectiveVariable
 from spacetime_tps.errors import ConfigError, MoleculeError, TrajectoryError
 
@@ -137,12 +137,10 @@ class TorsionCoordinates:
         Raises
         ------
         TrajectoryError
-            If a frame has positions that are not finite, or three atoms of a dihedral in it lie on a line.
+            If a frame has positions that are not finite, or three atoms of a dihedral in it lie on a line; if the
+            frames are of another molecule.
         """
-        finite = np.isfinite(positions).all(axis=(1, 2))
-        if not finite.all():
-            raise TrajectoryError(f"frame {int(np.argmin(finite))} has positions that are not finite")
-        corners = np.asarray(positions, dtype=float)[:, np.array(self.atoms)]  # (frames, dihedrals, 4, 3)
+        corners = checked_frames(positions, self.atoms)[:, np.array(self.atoms)]  # (frames, dihedrals, 4, 3)
         first, middle, last = np.moveaxis(np.diff(corners, axis=2), 2, 0)
         left, right = np.cross(first, middle), np.cross(middle, last)
         along = np.linalg.norm(middle, axis=-1)
@@ -156,7 +154,7 @@ class TorsionCoordinates:
                 f"frame {frame}: dihedral {self.names[index]} has no value, for three of its atoms {self.atoms[index]} "
                 "lie on a line; remove the frame, or take another dihedral"
             )
-        return np.asarray(np.stack([cosine / scale, sine / scale], axis=-1).reshape(len(corners), -1))
+        return np.asarray(np.stack([cosine / scale, sine / scale], axis=-1).reshape(len(corners), self.dimension))
 
     def project(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Latent vectors (frames, dimension), and zeros (frames,): the restraint sees nothing but these."""

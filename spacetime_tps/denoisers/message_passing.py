@@ -183,7 +183,7 @@ class MessagePassingNetwork(nn.Module):
 
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
         """φ (B,) of y (B, dimension) and log SNR (B,)."""
-        x = (y @ self.basis.T).view(len(y), -1, 3).transpose(0, 1)  # (n, B, 3): atoms first, gathered as rows
+        x = (y @ self.basis.T).view(len(y), len(self.place), 3).transpose(0, 1)  # (n, B, 3): rows of atoms
         values = torch.cat([_distances(x, self.pairs), _volumes(x, self.quadruples)])
         noisy = self.variance[:, None] + self.slope[:, None] * torch.exp(-log_snr)
         u = self.variance.sqrt()[:, None] / noisy * (values - self.mean[:, None])

@@ -121,7 +121,7 @@ def corrected(base: Moments, network: nn.Module, y: Tensor, log_snr: Tensor) -> 
     """
     again = torch.is_grad_enabled() and any(t.requires_grad for t in (y, log_snr, *network.parameters()))
     with torch.enable_grad():
-        at = [t if t.requires_grad else t.detach().requires_grad_() for t in (y, log_snr)]
+        at = [t if again and t.requires_grad else t.detach().requires_grad_() for t in (y, log_snr)]
         by_y, by_log_snr = torch.autograd.grad(network(*at).sum(), at, create_graph=again)
     spread = torch.exp(-log_snr)
     step = spread[:, None] * by_y

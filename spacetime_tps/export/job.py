@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -124,41 +125,50 @@ def export_run(
         raise ConfigError(f"--to: unknown tool or format {to!r}; there are {', '.join(TOOLS)}")
     opened = Run.open(run, trust_scripts=trust_scripts)
     target = Path(output) if output is not None else opened.path(layout.EXPORT) / to
-    with told(target, "used as the folder of an export"):
-        if target.is_symlink():
-            target = target.resolve(strict=True)
-        there = target.exists()
-    if there and not overwrite:
-        raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
-    if there:
-        _check_export(target)
-    partial = target.with_name(f"partial-{target.name}")
-    if partial.exists() and output is not None:
-        raise OutputError(f"{partial} is there already, and the export would write there first; move or remove it")
-    remove(partial)
-    make_folder(partial)
-    try:
-        with told(target):
-            if to == "plumed":
-                made = _to_plumed(partial, opened, what, reference_frames)
-            else:
-                made = _to_trajectories(partial, opened, what or "reactive", to)
-            result = ExportResult(
-                to=to,
-                system=opened.molecule.name,
-                run=str(opened.folder.resolve()),
-                what=made.what,
-                trajectories=made.trajectories,
-                note=made.note,
-                folder=target,
-            )
-            files = {str(path.relative_to(partial)): asdict(FileDigest.of(path)) for path in _files(partial)}
-            write_json(partial / layout.EXPORT_RESULTS, result.to_json() | {"files": files})
-            remove(target)
-            partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with opened.locked() if output is None else nullcontext():
+        with told(target, "used as the folder of an export"):
+            if target.is_symlink():
+                target = target.resolve(strict=True)
+            there = target.exists()
+        if there and not overwrite:
+            raise OutputError(f"{target} is there already; take --overwrite to replace it, or another --output")
+        if there:
+            _check_export(target)
+        partial = target.with_name(f"partial-{target.name}")
+        if partial.exists() and output is not None:
+            raise OutputError(f"{partial} is there already, and the export would write there first; move or remove it")
+        remove(partial)
+        try:
+            result = _export(opened, to, what, reference_frames, make_folder(partial), target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            if output is None:
+                with suppress(OSError):  # it holds another export
+                    target.parent.rmdir()
     log.info("%s: %s", target, result.note)
+    return result
+
+
+def _export(run: Run, to: str, what: str | None, reference_frames: int, partial: Path, target: Path) -> ExportResult:
+    """Write an export into a folder beside its own, and move it there when all of it has been written."""
+    with told(target):
+        if to == "plumed":
+            made = _to_plumed(partial, run, what, reference_frames)
+        else:
+            made = _to_trajectories(partial, run, what or "reactive", to)
+        result = ExportResult(
+            to=to,
+            system=run.molecule.name,
+            run=str(run.folder.resolve()),
+            what=made.what,
+            trajectories=made.trajectories,
+            note=made.note,
+            folder=target,
+        )
+        files = {str(path.relative_to(partial)): asdict(FileDigest.of(path)) for path in _files(partial)}
+        write_json(partial / layout.EXPORT_RESULTS, result.to_json() | {"files": files})
+        remove(target)
+        partial.rename(target)
     return result
 
 

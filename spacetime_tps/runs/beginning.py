@@ -85,9 +85,9 @@ def prepared(output: Path, settings: Settings, seed: int | None, resume: bool, o
         check_output(output, resume, overwrite)
         content, sources = with_kept_inputs(settings.model_dump(mode="json", exclude_none=True))
         if resume:
-            seed = _check_same_run(output, content, seed)
             if report_path(output, BEGINNING).is_file():
                 check_files(output, read_report(output, BEGINNING))
+            seed = _check_same_run(output, content, seed)
             check_inputs(output, sources)
         else:
             seed = 0 if seed is None else seed

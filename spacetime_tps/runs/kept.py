@@ -80,16 +80,18 @@ class KeepingPool:
         lost: Callable[[Task], Result] | None,
     ) -> Iterator[Result]:
         hint = get_type_hints(function)["return"]
-        known = [_is_whole(path, _identity(function, task)) for path, task in zip(paths, tasks, strict=True)]
+        # before any task runs: one that runs in this process may change what it holds, as a seed that is spawned from
+        identities = [_identity(function, task) for task in tasks]
+        known = [_is_whole(path, identity) for path, identity in zip(paths, identities, strict=True)]
         left = [task for task, there in zip(tasks, known, strict=True) if not there]
         fresh = self._pool.map(function, left, chunk, lost)
-        for path, task, there in zip(paths, tasks, known, strict=True):
+        for path, identity, there in zip(paths, identities, known, strict=True):
             if there:
                 yield _decode(path, hint)
             else:
                 result = next(fresh)
                 make_folder(self._folder)
-                write_bytes(path, _encode(result, _identity(function, task)))
+                write_bytes(path, _encode(result, identity))
                 yield result
 
 

@@ -246,6 +246,10 @@ def same(one: Path, other: Path) -> bool:
         first, second = mdtraj.load(str(one)), mdtraj.load(str(other))
         energies = np.array(read_hdf5_energies(one)), np.array(read_hdf5_energies(other))
         return all(map(np.array_equal, (first.xyz, first.time, energies[0]), (second.xyz, second.time, energies[1])))
+    if one.suffix == ".npz":
+        arrays = [np.load(path) for path in (one, other)]
+        names, others = ({name for name in each if "seconds" not in name} for each in arrays)
+        return names == others and all(np.array_equal(*(each[name] for each in arrays)) for name in names)
     return one.read_bytes() == other.read_bytes()
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from contracts.jobs import RefusalContract
 from typer.testing import CliRunner
 
+from spacetime_tps.calibration.job import calibrate
 from spacetime_tps.cli.app import app
 
 
@@ -18,41 +20,30 @@ def refused(folder: Path, *arguments: str | Path) -> str:
     return result.output
 
 
-def test_no_run(tmp_path):
-    assert "nowhere holds no run (it has no config.yaml)" in refused(tmp_path / "nowhere")
+class TestRefusals(RefusalContract):
+    part = "calibrate"
+    wrong = {
+        name: (value, f"--{name} must be at least {least}, not {value}")
+        for name, value, least in (
+            *(("points", 0, 1), ("windows", 1, 2), ("frames", 9, 10)),
+            *(("workers", 0, 1), ("seed", -1, 0)),
+        )
+    }
+    needs = "samples"
+    reads = ("config.yaml", "topology.pdb", "inputs/*", "geodesics/*.npz")
 
+    def job(self, folder, **options):
+        return calibrate(folder, **options)
 
-def test_config_that_no_run_has_written(tmp_path):
-    (tmp_path / "config.yaml").write_text("system: {}\n")
-    assert "was not written by a run" in refused(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "option, value, least", [("points", 0, 1), ("windows", 1, 2), ("frames", 9, 10), ("workers", 0, 1), ("seed", -1, 0)]
-)
-def test_numbers(tmp_path, option, value, least):
-    assert f"--{option} must be at least {least}, not {value}" in refused(tmp_path, f"--{option}", value)
-
-
-def test_surface(begun):
-    assert "is a run on a model surface, where everything is exact" in refused(begun("c_channel"))
-
-
-def test_unfinished_run(begun):
-    message = refused(begun())
-    assert "has not finished its stage 'samples' yet; go on with it" in message
-    assert "--resume" in message
+    @pytest.fixture
+    def ready(self, with_geodesic):
+        return with_geodesic
 
 
 def test_unknown_curve(with_geodesic):
     message = refused(with_geodesic, "--curve", "region_avoiding")
     assert "--curve" in message
     assert "has no geodesic 'region_avoiding'; it has low_variance" in message
-
-
-def test_earlier_calibration(with_geodesic):
-    (with_geodesic / "calibration").mkdir()
-    assert "take --resume to go on with it, or --overwrite to replace it" in refused(with_geodesic)
 
 
 def test_settings_without_effect(with_geodesic, tmp_path):

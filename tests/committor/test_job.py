@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 import pytest
 import yaml
+from contracts.jobs import JobContract
 
 from spacetime_tps.committor import job as committor_job
 from spacetime_tps.committor.job import measure_committor
@@ -19,7 +20,7 @@ from spacetime_tps.committor.shots import Commitment
 from spacetime_tps.coordinates.states import state_indices
 from spacetime_tps.dynamics.system import MolecularSystem
 from spacetime_tps.dynamics.workers import InProcessPool
-from spacetime_tps.errors import ConfigError, OutputError, SpacetimeError
+from spacetime_tps.errors import OutputError, SpacetimeError
 from spacetime_tps.runs.reports import write_report
 from spacetime_tps.runs.trajectories import read_trr, write_hdf5, write_trr
 from spacetime_tps.settings.files import load_settings
@@ -83,26 +84,30 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+class TestContract(JobContract):
+    part = "committor"
+    options = {"source": "reactive", "max_frames": 3, "shots": 2}
+    wrong = {
+        "shots": (0, "--shots must be at least 1, not 0"),
+        "max_frames": (0, "--max-frames must be at least 1, not 0"),
+        "workers": (0, "--workers must be at least 1, not 0"),
+        "seed": (-1, "--seed must be at least 0, not -1"),
+        "band": ((0.6, 0.4), "--band must rise within 0 and 1, not 0.6 0.4"),
+    }
+    needs = "reactive"
+    reads = ("config.yaml", "topology.pdb", "inputs/*", "reactive/*.trr", "reactive/committor.json")
+
+    def job(self, folder, **options):
+        return measure_committor(folder, **options)
+
+    @pytest.fixture
+    def ready(self, run):
+        return run
+
+
 def user_file(folder: Path, molecule: MolecularSystem, positions: np.ndarray) -> Path:
     write_hdf5(folder / "mine.h5", molecule.trajectory(positions))
     return folder / "mine.h5"
-
-
-@pytest.mark.parametrize(
-    "option, value, message",
-    [
-        ("shots", 0, "--shots must be at least 1, not 0"),
-        ("max_frames", 0, "--max-frames must be at least 1, not 0"),
-        ("workers", 0, "--workers must be at least 1, not 0"),
-        ("seed", -1, "--seed must be at least 0, not -1"),
-        ("band", (0.6, 0.4), "--band must rise within 0 and 1, not 0.6 0.4"),
-        ("band", (0.5, 1.5), "--band must rise within 0 and 1, not 0.5 1.5"),
-    ],
-)
-def test_numbers(run, option, value, message):
-    with pytest.raises(ConfigError, match=message):
-        measure_committor(run, **{option: value})
-    assert not (run / "committor").exists()
 
 
 def refused(run: Path, **asked) -> str:
@@ -112,17 +117,17 @@ def refused(run: Path, **asked) -> str:
     return str(caught.value)
 
 
-def test_run_that_cannot_be_used(tmp_path, run, molecule):
-    assert "holds no run" in refused(tmp_path / "nowhere")
+def test_band_beyond_one(run):
+    assert "--band must rise within 0 and 1, not 0.5 1.5" in refused(run, band=(0.5, 1.5))
+
+
+def test_run_that_cannot_be_used(run):
     (run / "reactive" / "committor.json").unlink()
     write_report(run, "reactive", 0.0, {}, {})
     assert "has no committor model" in refused(run)
     (run / "reactive" / "reactive_0000.trr").unlink()
     write_report(run, "reactive", 0.0, {}, {})
     assert "has no reactive trajectories" in refused(run, source="reactive")
-    content = load_settings(find_system("c_channel")).model_dump(mode="json", exclude_none=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(content | {"seed": 0, "versions": {}}))
-    assert "is a run on a model surface" in refused(run)
 
 
 def test_states_that_hold_both_ends_or_not_their_own(run):
@@ -201,33 +206,14 @@ def test_model_frames_are_those_within_the_band(run, molecule, crossing, here):
     assert results.histogram is None  # one shot each says nothing of a spread
 
 
-def test_resuming_changes_nothing(run, molecule, crossing, here):
-    asked = {"source": "reactive", "max_frames": 3, "shots": 4}
+def test_a_journal_that_is_cut_within_a_row(run, here):
+    asked = {"source": "reactive", "max_frames": 2, "shots": 4}
     whole = measure_committor(run, **asked)
-    table = (run / "committor" / "shots.csv").read_text()
-    with pytest.raises(OutputError, match="take --resume"):
-        measure_committor(run, **asked)
-    with pytest.raises(OutputError, match="was begun with shots 4, not 6"):
-        measure_committor(run, **(asked | {"shots": 6}), resume=True)
-    (run / "committor" / "shots.csv").write_text(table[: len(table) // 2])  # cut within a row
+    journal = run / "committor" / "shots.jsonl"
+    lines = journal.read_bytes()
+    journal.write_bytes(lines[: len(lines) // 2])
     assert measure_committor(run, **asked, resume=True) == whole
-    assert (run / "committor" / "shots.csv").read_text() == table
-    other = measure_committor(run, **asked, seed=4, overwrite=True)
-    assert other.frames != whole.frames
-
-
-@pytest.mark.slow
-def test_two_processes_do_what_one_does(run, request):
-    asked = {"source": "reactive", "max_frames": 2, "shots": 2}
-    results = measure_committor(run, **asked, workers=2)
-    found = (run / "committor" / "shots.csv").read_text()
-    request.getfixturevalue("here")
-    assert measure_committor(run, **asked, overwrite=True) == results
-    assert (run / "committor" / "shots.csv").read_text() == found
-
-
-def test_resuming_nothing(run):
-    assert "holds nothing to resume" in refused(run, resume=True)
+    assert journal.read_bytes() == lines
 
 
 def test_undecided_and_failed_shots_are_reported(run, here, monkeypatch, caplog):

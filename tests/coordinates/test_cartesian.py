@@ -3,12 +3,12 @@
 import mdtraj
 import numpy as np
 import pytest
-import torch
+from contracts.coordinates import CoordinatesContract, moved
 from scipy.spatial.transform import Rotation
 
 from spacetime_tps.coordinates import CartesianCoordinates
-from spacetime_tps.coordinates.rotations import restraint_energies
-from spacetime_tps.errors import MoleculeError, TrajectoryError
+from spacetime_tps.coordinates.states import CollectiveVariable
+from spacetime_tps.errors import MoleculeError
 from spacetime_tps.training.mixtures import GAUSSIAN
 
 ALL_ATOMS = 9
@@ -21,24 +21,28 @@ def frames(count: int, seed: int, spread: float = 0.05) -> np.ndarray:
     return reference + spread * np.random.default_rng(seed).normal(size=(count, ALL_ATOMS, 3))
 
 
-def moved(positions: np.ndarray, seed: int) -> np.ndarray:
-    """Each frame rotated and translated in its own way."""
-    rng = np.random.default_rng(seed)
-    rotations = Rotation.random(len(positions), random_state=seed).as_matrix()
-    return positions @ rotations + 5 * rng.normal(size=(len(positions), 1, 3))
-
-
 @pytest.fixture
 def coordinates() -> CartesianCoordinates:
     return CartesianCoordinates.from_structure(ATOMS, frames(1, seed=1)[0])
 
 
-@pytest.mark.parametrize("spread", [0.01, 0.2])
-def test_latent_vectors_do_not_change_with_the_frame_of_reference(coordinates, spread):
-    positions = frames(50, seed=2, spread=spread)
-    latent = coordinates.encode(positions)
-    np.testing.assert_allclose(coordinates.encode(moved(positions, seed=3)), latent, rtol=0, atol=1e-12)
-    assert latent.std(axis=0).min() > 0.1 * spread  # and they do vary with the shape, in every direction
+class TestContract(CoordinatesContract):
+    @pytest.fixture
+    def coordinates(self, coordinates):
+        return coordinates
+
+    @pytest.fixture(params=[0.01, 0.1])
+    def frames(self, request):
+        """Small and large deformations."""
+        return moved(frames(30, seed=2, spread=request.param), seed=7)
+
+    @pytest.fixture
+    def known(self):
+        return CollectiveVariable("mine", "dihedral", (0, 3, 5, 8))
+
+    @pytest.fixture
+    def unknown(self):
+        return CollectiveVariable("other", "distance", (0, 1))
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.2])
@@ -49,30 +53,6 @@ def test_superposed_positions_have_no_part_outside_the_latent_space(coordinates,
     np.testing.assert_allclose(coordinates.decode(coordinates.encode(positions)), superposed, rtol=0, atol=1e-12)
     np.testing.assert_allclose(superposed.sum(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(np.cross(coordinates.template, superposed).sum(axis=1), 0, atol=1e-12)
-
-
-def test_distances_are_kept(coordinates):
-    """Between atoms of a frame, and between frames: nm in latent space are nm in Cartesian space."""
-    positions = moved(frames(10, seed=6), seed=7)
-    latent = coordinates.encode(positions)
-    decoded = coordinates.decode(latent)
-
-    def pairs(x: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
-
-    np.testing.assert_allclose(pairs(decoded), pairs(positions[:, list(ATOMS)]), atol=1e-12)
-    between = np.sqrt(((decoded[0] - decoded[1:]) ** 2).sum(axis=(1, 2)))
-    np.testing.assert_allclose(np.linalg.norm(latent[0] - latent[1:], axis=1), between, atol=1e-12)
-
-
-def test_superposition_moves_all_atoms_rigidly(coordinates):
-    positions = moved(frames(5, seed=8), seed=9)
-    superposed = coordinates.superpose(positions)
-    assert superposed.shape == positions.shape
-    for before, after in zip(positions, superposed, strict=True):
-        centred = [x - x.mean(axis=0) for x in (before, after)]
-        np.testing.assert_allclose(centred[1] @ centred[1].T, centred[0] @ centred[0].T, atol=1e-12)
-        assert np.linalg.det(np.linalg.lstsq(*centred)[0]) == pytest.approx(1)  # a proper rotation
 
 
 def test_rmsd_is_that_of_mdtraj(coordinates):
@@ -127,21 +107,6 @@ def test_mirror_image_is_not_superposed_onto_the_original(coordinates):
     np.testing.assert_allclose(coordinates.encode(moved(mirror, seed=15)), mirrored, atol=1e-12)
 
 
-def test_batches_of_latent_vectors_keep_their_shape(coordinates):
-    latent = coordinates.encode(frames(6, seed=16))
-    batch = latent.reshape(2, 3, -1)
-    assert coordinates.decode(batch).shape == (2, 3, len(ATOMS), 3)
-    np.testing.assert_allclose(coordinates.decode(batch)[1, 2], coordinates.decode(latent)[5], atol=1e-14)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_frame_that_is_not_finite_is_named(coordinates, value):
-    positions = frames(5, seed=17)
-    positions[[2, 4], 0, 1] = value
-    with pytest.raises(TrajectoryError, match="frame 2 has positions that are not finite"):
-        coordinates.encode(positions)
-
-
 @pytest.mark.parametrize("atoms", [(), (3,)])
 def test_too_few_atoms_are_refused(atoms):
     with pytest.raises(MoleculeError, match="select at least three"):
@@ -175,25 +140,8 @@ def test_projection_sees_how_the_molecule_is_turned(coordinates):
     assert smaller.min() > 1e-4  # nm
 
 
-def test_noise_turns_the_molecule(coordinates):
-    noise_space = coordinates.noise_space()
-    assert (noise_space.dimension, noise_space.degrees) == (3 * len(ATOMS) - 6, 3 * len(ATOMS) - 3)
-    latent = coordinates.encode(frames(5, seed=20))
-    states = noise_space.ambient(torch.from_numpy(latent)).numpy()
-    np.testing.assert_allclose(states.reshape(5, -1, 3), coordinates.decode(latent), atol=1e-12)
-
-
-def test_restraint_energies_are_of_the_chosen_atoms_however_the_molecule_lies(coordinates):
-    positions, log_snr = frames(6, seed=21), np.array([3.0, 7.0, -np.inf])
-    centres = coordinates.decode(coordinates.encode(frames(3, seed=22)))
-    energies = coordinates.restraint_energies(positions, centres, log_snr)
-    np.testing.assert_allclose(
-        coordinates.restraint_energies(moved(positions, seed=23), centres, log_snr), energies, atol=1e-8
-    )
-    np.testing.assert_allclose(energies, restraint_energies(positions[:, list(ATOMS)], centres, log_snr))
-    assert not energies[2].any()
-
-
 def test_its_kind(coordinates):
+    space = coordinates.noise_space()
+    assert (space.dimension, space.degrees) == (3 * len(ATOMS) - 6, 3 * len(ATOMS) - 3)
     assert coordinates.positioned == ATOMS
     assert coordinates.mixture is GAUSSIAN

@@ -3,6 +3,7 @@
 import mdtraj
 import numpy as np
 import pytest
+from contracts.coordinates import CoordinatesContract, moved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -55,13 +56,22 @@ def test_planted_dihedrals_are_found(angles):
     np.testing.assert_allclose(latent, expected, rtol=0, atol=1e-10)
 
 
-def test_latent_vectors_do_not_change_with_the_frame_of_reference_and_vectors_are_of_unit_length():
-    positions = chains(random_angles(40, seed=0))
-    rotations = Rotation.random(40, random_state=1).as_matrix()
-    moved = positions @ rotations + np.random.default_rng(2).normal(0, 5, (40, 1, 3))
-    latent = LOOSE.encode(positions)
-    np.testing.assert_allclose(LOOSE.encode(moved), latent, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(np.linalg.norm(LOOSE.decode(latent), axis=-1), 1, rtol=1e-14)
+class TestContract(CoordinatesContract):
+    @pytest.fixture
+    def coordinates(self):
+        return LOOSE
+
+    @pytest.fixture
+    def frames(self):
+        return moved(chains(random_angles(30, seed=0)), seed=1)
+
+    @pytest.fixture
+    def known(self):
+        return CollectiveVariable("mine", "dihedral", (1, 2, 3, 4))
+
+    @pytest.fixture
+    def unknown(self):
+        return CollectiveVariable("other", "dihedral", (0, 1, 2, 4))
 
 
 def test_a_mirror_image_has_the_opposite_angles():
@@ -137,30 +147,11 @@ class TestValues:
             coordinates.values(other, np.ones((1, 2, 2)))
 
 
-def test_canonical_centres_have_unit_length_and_the_same_natural_parameters():
+def test_canonical_centres_have_unit_length():
     rng = np.random.default_rng(5)
     centres, log_snr = rng.normal(size=(7, 2, 2)), rng.normal(size=7)
-    same, level = LOOSE.canonical(centres, log_snr)
+    same, _ = LOOSE.canonical(centres, log_snr)
     np.testing.assert_allclose((same**2).sum((1, 2)), 2, rtol=1e-12)
-    np.testing.assert_allclose(
-        np.exp(level)[:, None, None] * same, np.exp(log_snr)[:, None, None] * centres, rtol=1e-12
-    )
-    again = LOOSE.canonical(same, level)
-    np.testing.assert_allclose(again[1], level, atol=1e-12)
-
-
-def test_batches_of_latent_vectors_keep_their_shape():
-    latent = LOOSE.encode(chains(random_angles(6, seed=6)))
-    assert LOOSE.decode(latent.reshape(2, 3, 4)).shape == (2, 3, 2, 2)
-    np.testing.assert_array_equal(LOOSE.decode(latent)[5, 1], latent[5, 2:])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_frame_that_is_not_finite_is_named(value):
-    positions = chains(random_angles(5, seed=7))
-    positions[[2, 4], 0, 1] = value
-    with pytest.raises(TrajectoryError, match="frame 2 has positions that are not finite"):
-        LOOSE.encode(positions)
 
 
 @pytest.mark.parametrize("place", [[0.3, 0.0, 0.0], [0.15, 0.0, 0.0]], ids=["on_a_line", "on_one_spot"])
@@ -170,14 +161,6 @@ def test_frame_whose_dihedral_has_no_value_is_named(place):
     positions[3, 3] = place
     with pytest.raises(TrajectoryError, match="frame 3: dihedral first has no value"):
         LOOSE.encode(positions)
-
-
-def test_restraint_sees_latent_vectors_only():
-    """They depend on no frame of reference, so a projection is the latent vector and leaves nothing outside."""
-    positions = chains(random_angles(10, seed=30))
-    latent, outside = LOOSE.project(positions)
-    np.testing.assert_array_equal(latent, LOOSE.encode(positions))
-    np.testing.assert_array_equal(outside, np.zeros(10))
 
 
 def test_restraint_energies_are_of_von_mises_densities():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from contracts.denoiser import DensityContract
 
 from spacetime_tps.denoisers import ExternalDenoiser, GaussianMixtureDenoiser
 from spacetime_tps.errors import GeometryError
@@ -43,6 +44,27 @@ def network(mixture, schedule, conditioned_on):
 
 
 PARAMETRISATIONS = [("ve", "sigma"), ("ve", "log_snr"), ("vp", "sigma"), ("vp", "log_snr")]
+
+
+class TestContract(DensityContract):
+    """The exact divergence of a network that is exact: a density's moments, second derivatives included."""
+
+    blurred = (-18.0, 1e-6)  # σ near 1 has lost the digits of lower SNR; y still adds up to SNR·Cov·y, 1e-7
+
+    @pytest.fixture(params=PARAMETRISATIONS, ids="-".join)
+    def denoiser(self, mixture, request):
+        schedule, conditioned_on = request.param
+        function = network(mixture, schedule, conditioned_on)
+        return ExternalDenoiser(function, DIMENSION, schedule=schedule, conditioned_on=conditioned_on)
+
+    @pytest.fixture
+    def clean(self, mixture):
+        return mixture.means
+
+    @pytest.fixture
+    def prior(self, mixture):
+        level = torch.full((1,), -40.0, dtype=torch.float64)
+        return mixture.moments(torch.zeros(1, DIMENSION, dtype=torch.float64), level)
 
 
 @pytest.mark.parametrize("schedule, conditioned_on", PARAMETRISATIONS)
@@ -89,10 +111,9 @@ def test_lengths_do_not_depend_on_the_parametrisation(mixture):
         assert geodesic.negative_chord_fraction == 0
 
 
-@pytest.mark.parametrize("probes", [None, 2])
-def test_gradients_of_the_moments(mixture, probes):
+def test_gradients_of_the_moments_with_probes(mixture):
     """Against finite differences: the variance is itself a derivative, so this is the second one of the network."""
-    wrapped = ExternalDenoiser(network(mixture, "vp", "sigma"), DIMENSION, schedule="vp", probes=probes)
+    wrapped = ExternalDenoiser(network(mixture, "vp", "sigma"), DIMENSION, schedule="vp", probes=2)
     points = random_points(2, seed=3)
 
     def outputs(y, log_snr):
@@ -100,15 +121,6 @@ def test_gradients_of_the_moments(mixture, probes):
         return moments.mean, moments.variance
 
     assert torch.autograd.gradcheck(outputs, (points.y.requires_grad_(), points.log_snr.requires_grad_()))
-
-
-def test_gradient_by_log_snr_alone(mixture):
-    wrapped, points = ExternalDenoiser(network(mixture, "ve", "sigma"), DIMENSION), random_points(4, seed=4)
-    slopes = []
-    for denoiser in (wrapped, mixture):
-        log_snr = points.log_snr.clone().requires_grad_()
-        slopes.append(torch.autograd.grad(denoiser.moments(points.y, log_snr).variance.sum(), log_snr)[0])
-    torch.testing.assert_close(*slopes)
 
 
 def test_hutchinson_is_unbiased(mixture):
@@ -156,13 +168,6 @@ def test_float32_network(mixture):
     double = ExternalDenoiser(function, DIMENSION).moments(points.y.detach(), points.log_snr)
     torch.testing.assert_close(single.mean.detach(), double.mean, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(single.variance.detach(), double.variance, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
-def test_batch_shapes(mixture, shape):
-    wrapped = ExternalDenoiser(network(mixture, "ve", "sigma"), DIMENSION)
-    moments = wrapped.moments(torch.zeros(*shape, DIMENSION, dtype=torch.float64), torch.zeros(shape).double())
-    assert moments.mean.shape == (*shape, DIMENSION) and moments.variance.shape == shape
 
 
 LAYER = torch.nn.Linear(DIMENSION, DIMENSION).double()

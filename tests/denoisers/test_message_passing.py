@@ -1,17 +1,21 @@
 """The network of messages: invariance, handedness, smoothness, locality, and the ranges its features are scaled by."""
 
+import copy
 from itertools import combinations
 
 import mdtraj
 import numpy as np
 import pytest
 import torch
+from contracts.denoiser import FileContract, NormalizerContract
 from scipy.spatial.transform import Rotation
 
 from spacetime_tps.coordinates import CartesianCoordinates
+from spacetime_tps.denoisers import FreeRotations, GaussianMixtureDenoiser, PotentialDenoiser
 from spacetime_tps.denoisers.message_passing import MessagePassingNetwork, MolecularGraph
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.settings.shipped import find_system
+from spacetime_tps.spacetime import Points
 
 RANGE = (2.6, 12.6)
 CUTOFF = 0.4
@@ -70,6 +74,24 @@ def network(graph) -> MessagePassingNetwork:
 
 def levels(count: int) -> torch.Tensor:
     return torch.linspace(*RANGE, count, dtype=torch.float64)
+
+
+class TestContract(NormalizerContract, FileContract):
+    """As the correction of a mixture, within its range; y in nm near the structure."""
+
+    levels = RANGE
+    step = 1e-7  # nm: bonds are stiff
+
+    @pytest.fixture
+    def denoiser(self, network, coordinates, frames):
+        samples = coordinates.encode(frames)
+        base = GaussianMixtureDenoiser([1.0], samples.mean(0)[None], np.cov(samples.T)[None])
+        made = copy.deepcopy(network).requires_grad_(False)
+        return PotentialDenoiser(FreeRotations(base), made, RANGE)
+
+    @pytest.fixture
+    def points(self, coordinates, frames):
+        return Points(torch.from_numpy(coordinates.encode(frames[:6])), levels(6))
 
 
 def test_turning_and_moving_the_molecule_changes_nothing(network, coordinates, frames):

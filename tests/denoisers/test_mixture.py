@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from contracts.denoiser import MixtureContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from spacetime_tps.denoisers import GaussianMixtureDenoiser, average_mixtures
+from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.denoisers.files import write
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime.family import Points, moments_at, symmetric_divergence
@@ -56,6 +58,32 @@ def second_moment_about(y: torch.Tensor, moments) -> torch.Tensor:
     return ((moments.mean - y) ** 2).sum(-1) + moments.variance
 
 
+class MixtureCase(MixtureContract):
+    """Moments of q are those of its components."""
+
+    @pytest.fixture
+    def clean(self, denoiser):
+        return denoiser.means
+
+    @pytest.fixture
+    def prior(self, denoiser):
+        mean = denoiser.weights @ denoiser.means
+        within = denoiser.covariances.diagonal(dim1=1, dim2=2).sum(-1)
+        return Moments(mean, denoiser.weights @ (within + ((denoiser.means - mean) ** 2).sum(-1)))
+
+
+class TestFullMixture(MixtureCase):
+    @pytest.fixture(params=[1, 3])
+    def denoiser(self, request):
+        return random_mixture(request.param, 3, seed=3)
+
+
+class TestLowRankMixture(MixtureCase):
+    @pytest.fixture(params=[0, 2])
+    def denoiser(self, request):
+        return random_low_rank(5, 3, request.param, seed=5)
+
+
 # The trapezoidal rule converges exponentially for Gaussians narrower than the domain and wider than the spacing.
 @pytest.mark.parametrize("dimension, edge, nodes", [(1, 12.0, 8001), (2, 9.0, 601)])
 def test_moments_and_log_normalizer_agree_with_quadrature(dimension, edge, nodes):
@@ -75,35 +103,6 @@ def test_moments_and_log_normalizer_agree_with_quadrature(dimension, edge, nodes
         np.testing.assert_allclose(log_normalizer[index], np.log(normalizer), atol=1e-8)
         np.testing.assert_allclose(moments.mean[index], mean, atol=1e-8)
         np.testing.assert_allclose(moments.variance[index], variance, rtol=1e-7)
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 5])
-def test_tweedie_mean_is_the_score(dimension):
-    mixture, points = random_mixture(dimension, 4, seed=3), random_points(dimension, 20, seed=4)
-    y = points.y.clone().requires_grad_()
-    (score,) = torch.autograd.grad(mixture.log_normalizer(y, points.log_snr).sum(), y)
-    mean = mixture.moments(points.y, points.log_snr).mean
-    torch.testing.assert_close(mean, points.y + score / points.snr[:, None], rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 5])
-def test_variance_is_the_divergence_of_the_mean(dimension):
-    mixture, points = random_mixture(dimension, 4, seed=5), random_points(dimension, 20, seed=6)
-    y = points.y.clone().requires_grad_()
-    moments = mixture.moments(y, points.log_snr)
-    divergence = sum(
-        torch.autograd.grad(moments.mean[:, i].sum(), y, retain_graph=True)[0][:, i] for i in range(dimension)
-    )
-    torch.testing.assert_close(moments.variance, divergence / points.snr, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("dimension", [1, 3])
-def test_derivative_by_log_snr_is_the_misfit(dimension):
-    mixture, points = random_mixture(dimension, 4, seed=7), random_points(dimension, 20, seed=8)
-    log_snr = points.log_snr.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(mixture.log_normalizer(points.y, log_snr).sum(), log_snr)
-    misfit = second_moment_about(points.y, mixture.moments(points.y, points.log_snr))
-    torch.testing.assert_close(slope, -0.5 * points.snr * misfit, rtol=1e-9, atol=1e-10)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -165,20 +164,6 @@ def test_singular_covariances_confine_the_posterior_and_keep_gradients_finite():
     for gradient in torch.autograd.grad(total, (y, log_snr)):
         assert torch.isfinite(gradient).all()
         assert (gradient != 0).any()
-
-
-@pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
-def test_batches_keep_their_shape_and_order(shape):
-    mixture = random_mixture(3, 2, seed=11)
-    rng = np.random.default_rng(12)
-    y, log_snr = torch.from_numpy(rng.normal(size=(*shape, 3))), torch.from_numpy(np.array(rng.normal(size=shape)))
-    moments, log_normalizer = mixture.moments(y, log_snr), mixture.log_normalizer(y, log_snr)
-    assert moments.mean.shape == (*shape, 3)
-    assert moments.variance.shape == log_normalizer.shape == mixture.log_density(y).shape == shape
-    for index in np.ndindex(shape):
-        alone = mixture.moments(y[index][None], log_snr[index][None])
-        torch.testing.assert_close(moments.mean[index], alone.mean[0])
-        torch.testing.assert_close(moments.variance[index], alone.variance[0])
 
 
 def test_log_density_integrates_to_one():
@@ -276,18 +261,12 @@ def test_average_has_the_mean_density(ranks):
 
 
 class TestFiles:
-    def test_round_trip_is_exact(self, tmp_path):
+    def test_full_covariances_are_kept_exactly(self, tmp_path):
         mixture = random_mixture(4, 3, seed=13)
-        mixture.save(tmp_path / "model.safetensors", {"samples": 12, "atoms": [0, 3]})
-        loaded, description = GaussianMixtureDenoiser.load(tmp_path / "model.safetensors")
-        assert description == {"samples": 12, "atoms": [0, 3]}
+        mixture.save(tmp_path / "model.safetensors", {})
+        loaded, _ = GaussianMixtureDenoiser.load(tmp_path / "model.safetensors")
         for name in ("means", "covariances"):
             assert torch.equal(getattr(loaded, name), getattr(mixture, name))
-        # normalised weights are normalised again; that may change the last bit
-        torch.testing.assert_close(loaded.weights, mixture.weights, rtol=4e-16, atol=0)
-        points = random_points(4, 5, seed=14)
-        before, after = (m.moments(points.y, points.log_snr) for m in (mixture, loaded))
-        torch.testing.assert_close(before.mean, after.mean, rtol=1e-14, atol=1e-14)
 
     def test_low_rank_round_trip_is_exact_and_small(self, tmp_path):
         mixture = random_low_rank(50, 3, 2, seed=15)
@@ -305,30 +284,11 @@ class TestFiles:
         assert description == {"samples": 12}
         torch.testing.assert_close(loaded.covariances, mixture.covariances, rtol=0, atol=1e-14)
 
-    @pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
-    def test_truncated_file_is_refused(self, tmp_path, kept):
-        path = tmp_path / "model.safetensors"
-        random_mixture(4, 3, seed=13).save(path, {})
-        content = path.read_bytes()
-        path.write_bytes(content[: int(kept * len(content))])
-        with pytest.raises(GeometryError, match=r"model\.safetensors is not a readable denoiser"):
-            GaussianMixtureDenoiser.load(path)
-
     def test_other_safetensors_are_refused(self, tmp_path):
         path = tmp_path / "other.safetensors"
         save_file({"weights": torch.ones(2)}, path)
         with pytest.raises(GeometryError, match="does not hold a gaussian mixture"):
             GaussianMixtureDenoiser.load(path)
-
-    def test_mixture_without_its_tensors_is_refused(self, tmp_path):
-        path = tmp_path / "part.safetensors"
-        write(path, "gaussian_mixture", {"weights": torch.ones(2)}, {})
-        with pytest.raises(GeometryError, match="not a readable denoiser"):
-            GaussianMixtureDenoiser.load(path)
-
-    def test_missing_file_is_refused(self, tmp_path):
-        with pytest.raises(GeometryError, match="nowhere is not a readable denoiser"):
-            GaussianMixtureDenoiser.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -372,11 +332,3 @@ def test_factors_are_refused(changed, message):
     GaussianMixtureDenoiser.from_factors(**factors)
     with pytest.raises(GeometryError, match=message):
         GaussianMixtureDenoiser.from_factors(**(factors | changed))
-
-
-def test_the_same_content_makes_the_same_file(tmp_path):
-    for name in ("one", "other"):
-        random_mixture(4, 3, seed=13).save(
-            tmp_path / name, {"system": "x", "atoms": [1, 2], "settings": {"b": 1, "a": 2}}
-        )
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()

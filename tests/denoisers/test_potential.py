@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from contracts.denoiser import FileContract, NormalizerContract
 
 from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.denoisers.files import read, write
@@ -89,75 +90,30 @@ def test_work_around_a_closed_loop_vanishes(denoiser):
     assert abs(float(power.mean())) < 1e-8 * float(power.abs().mean())
 
 
-def test_moments_can_be_differentiated(denoiser):
-    y, log_snr = natural(random_eta(3))
-    inputs = y.requires_grad_(), log_snr.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *at: tuple(vars(denoiser.moments(*at)).values()), inputs)
-
-
-def test_moments_need_no_gradient_of_their_own(denoiser):
-    y, log_snr = natural(random_eta(3))
-    with torch.no_grad():
-        quiet = denoiser.moments(y, log_snr)
-    assert not quiet.mean.requires_grad
-    torch.testing.assert_close(quiet.mean, denoiser.moments(y, log_snr).mean)
-
-
-@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
-def test_batches_keep_their_shape(denoiser, shape):
-    rng = np.random.default_rng(5)
-    y, log_snr = torch.from_numpy(rng.normal(size=(*shape, 3))), torch.from_numpy(np.array(rng.normal(size=shape)))
-    moments = denoiser.moments(y, log_snr)
-    assert moments.mean.shape == (*shape, 3)
-    assert moments.variance.shape == denoiser.log_normalizer(y, log_snr).shape == shape
-
-
 def von_mises() -> VonMisesMixtureDenoiser:
     rng = np.random.default_rng(6)
     return VonMisesMixtureDenoiser(np.array([0.3, 0.7]), rng.uniform(-3, 3, (2, 2)), rng.uniform(1, 9, (2, 2)))
 
 
-class TestFiles:
-    @pytest.mark.parametrize(
-        "base, dimension",
-        [(random_mixture(3), 3), (FreeRotations(random_mixture(3)), 3), (von_mises(), 4)],
+class TestContract(NormalizerContract, FileContract):
+    """Whatever the coarse denoiser is; a network that has learned nothing is no density's, but a gradient still."""
+
+    levels = RANGE
+
+    @pytest.fixture(
+        params=[(random_mixture(3), 3), (FreeRotations(random_mixture(3)), 3), (von_mises(), 4)],
         ids=["gaussian", "free rotations", "von Mises"],
     )
-    def test_round_trip(self, base, dimension, tmp_path):
-        denoiser = PotentialDenoiser(base, random_network(dimension), RANGE)
-        denoiser.save(tmp_path / "model.safetensors", {"atoms": [0, 3]})
-        loaded, description = PotentialDenoiser.load(tmp_path / "model.safetensors")
-        assert description["atoms"] == [0, 3]
-        assert loaded.log_snr_range == RANGE
-        rng = np.random.default_rng(7)
-        y, log_snr = torch.from_numpy(rng.normal(size=(5, dimension))), torch.linspace(-2, 4, 5, dtype=torch.float64)
-        for name in ("mean", "variance"):
-            before, after = (getattr(d.moments(y, log_snr), name) for d in (denoiser, loaded))
-            torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)
+    def denoiser(self, request):
+        base, dimension = request.param
+        return PotentialDenoiser(base, random_network(dimension), RANGE)
 
-    @pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
-    def test_truncated_file_is_refused(self, denoiser, tmp_path, kept):
-        path = tmp_path / "model.safetensors"
-        denoiser.save(path, {})
-        content = path.read_bytes()
-        path.write_bytes(content[: int(kept * len(content))])
-        with pytest.raises(GeometryError, match=r"model\.safetensors is not a readable denoiser"):
-            PotentialDenoiser.load(path)
 
+class TestFiles:
     def test_mixture_is_refused(self, denoiser, tmp_path):
         denoiser.base.save(tmp_path / "model.safetensors", {})
         with pytest.raises(GeometryError, match="does not hold a potential"):
             PotentialDenoiser.load(tmp_path / "model.safetensors")
-
-    @pytest.mark.parametrize("missing", ["network.last.weight", "network.mean", "base.means"])
-    def test_file_without_a_tensor_is_refused(self, denoiser, tmp_path, missing):
-        path = tmp_path / "model.safetensors"
-        denoiser.save(path, {})
-        kind, tensors, description = read(path, "potential")
-        del tensors[missing]
-        write(path, kind, tensors, description)
-        with pytest.raises(GeometryError, match="not a readable denoiser"):
-            PotentialDenoiser.load(path)
 
     def test_file_of_another_architecture_is_refused(self, denoiser, tmp_path):
         path = tmp_path / "model.safetensors"

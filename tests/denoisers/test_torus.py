@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from contracts.denoiser import MixtureContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import i0e, i1e
@@ -15,7 +16,7 @@ from spacetime_tps.denoisers import (
     average_von_mises_mixtures,
     fit_von_mises_mixture,
 )
-from spacetime_tps.denoisers.files import write
+from spacetime_tps.denoisers.base import Moments
 from spacetime_tps.denoisers.torus import concentration
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime import Points, kl_divergence, symmetric_divergence
@@ -76,26 +77,6 @@ def test_log_density_is_normalised_and_that_of_the_definition():
     assert np.exp(mine).sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, rel=1e-10)
 
 
-def test_derivatives_of_the_normalizer_are_the_moments():
-    """Tweedie's formula, and −SNR/2 E|x − y|² as the derivative by log SNR."""
-    points = random_points(20, seed=1)
-    y, log_snr = points.y.requires_grad_(), points.log_snr.requires_grad_()
-    moments = MIXTURE.moments(y, log_snr)
-    by_y, by_log_snr = torch.autograd.grad(MIXTURE.log_normalizer(y, log_snr).sum(), (y, log_snr))
-    torch.testing.assert_close(y + by_y / points.snr[:, None], moments.mean, rtol=0, atol=1e-10)
-    misfit = ((moments.mean - y) ** 2).sum(-1) + moments.variance
-    torch.testing.assert_close(by_log_snr, -0.5 * points.snr * misfit, rtol=1e-10, atol=1e-10)
-
-
-def test_variance_is_the_divergence_of_the_mean_over_snr():
-    points = random_points(6, seed=2)
-    moments = MIXTURE.moments(points.y, points.log_snr)
-    jacobian = torch.autograd.functional.jacobian(
-        lambda y: MIXTURE.moments(y, points.log_snr).mean.sum(0), points.y
-    ).diagonal(dim1=0, dim2=2)
-    torch.testing.assert_close(jacobian.sum(-1) / points.snr, moments.variance, rtol=1e-9, atol=1e-12)
-
-
 @pytest.mark.parametrize("angles", [1, 3])
 def test_variance_and_mean_add_up_to_the_number_of_angles(angles):
     rng = np.random.default_rng(3)
@@ -146,30 +127,54 @@ def test_turning_an_angle_turns_its_part_of_everything():
     torch.testing.assert_close(one.variance, other.variance, rtol=1e-9, atol=1e-12)
 
 
-def test_gradients():
-    """Where Bessel functions are hard too: a component whose natural parameter vanishes at y = 0."""
-    flat = VonMisesMixtureDenoiser([0.4, 0.6], [[0.0], [2.0]], [[0.0], [3.0]])
-    for mixture, points in (
-        (MIXTURE, random_points(3, seed=7)),
-        (flat, Points(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))),
-    ):
-        y, log_snr = points.y.clone().requires_grad_(), points.log_snr.clone().requires_grad_()
-        assert torch.autograd.gradcheck(lambda *z, m=mixture: m.moments(*z).mean, (y, log_snr))
-        assert torch.autograd.gradcheck(lambda *z, m=mixture: m.moments(*z).variance, (y, log_snr))
-        assert torch.autograd.gradcheck(mixture.log_normalizer, (y, log_snr))
+class TestContract(MixtureContract):
+    extent = 2
+
+    @pytest.fixture
+    def denoiser(self):
+        return MIXTURE
+
+    @pytest.fixture
+    def clean(self):
+        return tensor(on_torus(MEANS))
+
+    @pytest.fixture
+    def prior(self):
+        ratio = i1e(CONCENTRATIONS) / i0e(CONCENTRATIONS)
+        each = np.stack([ratio * np.cos(MEANS), ratio * np.sin(MEANS)], -1).reshape(3, -1)
+        mean = tensor(WEIGHTS @ each)
+        return Moments(mean, 2 - (mean**2).sum())
+
+
+class TestFlatContract(MixtureContract):
+    """One component is flat: its natural parameter vanishes at y = 0, where Bessel functions are hard."""
+
+    extent = 1
+
+    @pytest.fixture
+    def denoiser(self):
+        return VonMisesMixtureDenoiser([0.4, 0.6], [[0.0], [2.0]], [[0.0], [3.0]])
+
+    @pytest.fixture
+    def points(self):
+        points = random_points(6, seed=7, angles=1)
+        points.y[1], points.log_snr[1] = 0, 0
+        return points
+
+    @pytest.fixture
+    def clean(self):
+        return tensor(on_torus(np.array([[2.0], [1.0]])))
+
+    @pytest.fixture
+    def prior(self):
+        mean = 0.6 * i1e(3.0) / i0e(3.0) * tensor([np.cos(2.0), np.sin(2.0)])
+        return Moments(mean, 1 - (mean**2).sum())
+
+
+def test_second_derivatives_of_the_mean():
     points = random_points(2, seed=7)
     y, log_snr = points.y.requires_grad_(), points.log_snr.requires_grad_()
     assert torch.autograd.gradgradcheck(lambda *z: MIXTURE.moments(*z).mean, (y, log_snr))
-
-
-def test_batches_keep_their_shape():
-    points = random_points(6, seed=8)
-    flat = MIXTURE.moments(points.y, points.log_snr)
-    batch = MIXTURE.moments(points.y.reshape(2, 3, 4), points.log_snr.reshape(2, 3))
-    assert batch.mean.shape == (2, 3, 4)
-    assert MIXTURE.log_normalizer(points.y.reshape(2, 3, 4), points.log_snr.reshape(2, 3)).shape == (2, 3)
-    torch.testing.assert_close(batch.mean.reshape(6, 4), flat.mean)
-    torch.testing.assert_close(batch.variance.reshape(6), flat.variance)
 
 
 coordinate = st.floats(-3, 3)
@@ -209,28 +214,6 @@ def test_log_density_refuses_what_is_not_on_the_torus():
     x[1, 2:] *= 1.1
     with pytest.raises(GeometryError, match=r"sample 1 is not on the torus: \(cos, sin\) of angle 1 has length 1\.1"):
         MIXTURE.log_density(tensor(x))
-
-
-class TestFiles:
-    def test_round_trip(self, tmp_path):
-        path = tmp_path / "model.safetensors"
-        MIXTURE.save(path, {"atoms": [[1, 2, 3, 4]]})
-        again, description = VonMisesMixtureDenoiser.load(path)
-        assert description == {"atoms": [[1, 2, 3, 4]]}
-        points = random_points(4, seed=9)
-        assert torch.equal(again.moments(points.y, points.log_snr).mean, MIXTURE.moments(points.y, points.log_snr).mean)
-
-    def test_file_of_another_kind(self, tmp_path):
-        write(tmp_path / "other", "gaussian_mixture", {"weights": torch.ones(2)}, {})
-        (tmp_path / "broken").write_bytes(b"no tensors")
-        write(tmp_path / "half", "von_mises_mixture", {"weights": torch.ones(1)}, {})
-        for name in ("other", "broken", "half", "missing"):
-            with pytest.raises(GeometryError, match=f"{name} is not a readable denoiser"):
-                VonMisesMixtureDenoiser.load(tmp_path / name)
-
-    def test_description_is_json(self, tmp_path):
-        with pytest.raises(TypeError, match="JSON"):
-            MIXTURE.save(tmp_path / "model", {"atoms": {1, 2}})
 
 
 def draw(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

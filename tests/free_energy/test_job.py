@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contracts.jobs import RefusalContract, WorkContract, in_process, pools
 from matplotlib.image import imread
-from typer.testing import CliRunner
 
-from spacetime_tps.cli.app import app
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.free_energy.job import compute_free_energy
 from spacetime_tps.runs.journal import Journal
@@ -22,36 +21,8 @@ def refused(folder: Path, error: type[Exception], match: str, **arguments) -> No
     assert sorted(folder.rglob("*")) == before
 
 
-def test_no_run(tmp_path):
-    refused(tmp_path / "nowhere", OutputError, "nowhere holds no run")
-
-
-@pytest.mark.parametrize(
-    "name, value, least", [("windows", 0, 2), ("frames", 9, 10), ("paths", 1, 2), ("workers", 0, 1), ("seed", -1, 0)]
-)
-def test_numbers(tmp_path, name, value, least):
-    refused(tmp_path, ConfigError, f"--{name} must be at least {least}, not {value}", **{name: value})
-
-
-def test_surface(begun):
-    refused(begun("c_channel"), OutputError, "is a run on a model surface")
-
-
-def test_no_geodesics_yet(begun):
-    refused(begun(), OutputError, "has not finished its stage 'samples' yet")
-
-
 def test_no_such_curve(with_geodesic):
     refused(with_geodesic, ConfigError, "has no geodesic 'unconstrained'; it has low_variance", curve="unconstrained")
-
-
-def test_free_energies_that_are_there(with_geodesic):
-    (with_geodesic / "free_energy").mkdir()
-    refused(with_geodesic, OutputError, "is there already; take --resume")
-
-
-def test_nothing_to_resume(with_geodesic):
-    refused(with_geodesic, OutputError, "holds nothing to resume", resume=True)
 
 
 SHORT = dict.fromkeys(("frame_interval", "weak_frame_interval", "free_frame_interval"), "0.01 ps") | {"sweeps": 6}
@@ -61,11 +32,51 @@ SHORT = dict.fromkeys(("frame_interval", "weak_frame_interval", "free_frame_inte
 ASKED = {"windows": 12, "frames": 10, "paths": 2}
 
 
+class TestRefusals(RefusalContract):
+    part = "free-energy"
+    wrong = {
+        name: (value, f"--{name} must be at least {least}, not {value}")
+        for name, value, least in (
+            *(("windows", 1, 2), ("frames", 9, 10), ("paths", 1, 2)),
+            *(("workers", 0, 1), ("seed", -1, 0)),
+        )
+    }
+    needs = "samples"
+    reads = ("config.yaml", "topology.pdb", "inputs/*", "geodesics/*.npz")
+
+    def job(self, folder, **options):
+        return compute_free_energy(folder, **options)
+
+    @pytest.fixture
+    def ready(self, with_geodesic):
+        return with_geodesic
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("with_geodesic", [{"free_energy": SHORT}], indirect=True)
-def test_files_and_interruption(with_geodesic):
-    """Ctrl-C after three sweeps, then --resume, ends like a job that was not interrupted, by one process or by two."""
-    whole = compute_free_energy(with_geodesic, **ASKED, workers=2)
+class TestWork(WorkContract):
+    part = "free-energy"
+    options = ASKED
+
+    def job(self, folder, **options):
+        return compute_free_energy(folder, **options)
+
+    @pytest.fixture
+    def ready(self, with_geodesic):
+        return with_geodesic
+
+
+@pytest.fixture
+def here():
+    """Work in this process."""
+    with pools(in_process):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_geodesic", [{"free_energy": SHORT}], indirect=True)
+def test_files_and_their_damage(with_geodesic, here):
+    whole = compute_free_energy(with_geodesic, **ASKED)
     folder = with_geodesic / "free_energy"
     assert json.loads((folder / "free_energy.json").read_text()) == whole.to_json()
     with (folder / "profile.csv").open(newline="") as file:
@@ -81,12 +92,6 @@ def test_files_and_interruption(with_geodesic):
     sweeps = [np.load(folder / f"sweep_{index}.npy") for index in range(6)]
     assert {sweep.shape for sweep in sweeps} == {(ensembles, 10, 22, 3)}
 
-    for file in [*folder.glob("sweep_[3-5].npy"), folder / "free_energy.json"]:
-        file.unlink()
-    result = CliRunner().invoke(
-        app, ["free-energy", str(with_geodesic), "--windows", "12", "--frames", "10", "--paths", "2"]
-    )
-    assert result.exit_code == 1 and "--resume" in result.output
     kept = (folder / "sweep_1.npy").read_bytes()
     for content in (kept[:1000], b"", bytes(len(kept)), (folder / "sweep_0.npy").read_bytes()):
         (folder / "sweep_1.npy").write_bytes(content)
@@ -100,9 +105,7 @@ def test_files_and_interruption(with_geodesic):
     with pytest.raises(OutputError, match=r"sweeps\.jsonl: line 1 is not what this version writes"):
         compute_free_energy(with_geodesic, **ASKED, resume=True)
     (folder / "sweeps.jsonl").write_bytes(journal)
-    assert compute_free_energy(with_geodesic, **ASKED, resume=True, workers=1) == whole
-    with pytest.raises(OutputError, match="was begun with frames 10, not 20"):
-        compute_free_energy(with_geodesic, **(ASKED | {"frames": 20}), resume=True)
+    assert compute_free_energy(with_geodesic, **ASKED, resume=True) == whole
 
 
 def test_settings_without_effect(with_geodesic, tmp_path):

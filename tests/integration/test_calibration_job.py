@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from contracts.jobs import WorkContract
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
@@ -63,12 +64,28 @@ def results(finished) -> CalibrationResult:
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+    """The run, not calibrated yet."""
+    copy = Path(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("calibration")))
+    (copy / "reports" / "calibrate.json").unlink(missing_ok=True)
+    return copy
 
 
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("finished", ["cartesian"], indirect=True)
+class TestWork(WorkContract):
+    part = "calibrate"
+    options = ASKED
+
+    def job(self, folder, **options):
+        return calibrate(folder, **options)
+
+    @pytest.fixture
+    def ready(self, copied):
+        return copied
 
 
 def test_files(finished, results):
@@ -98,11 +115,6 @@ def test_evaluations_are_counted(results):
     """3 ps and a frame every 0.05 ps, in steps of 1 fs."""
     each = 4 * (1000 + 40 * FRAMES)
     assert results.evaluations == {"points": POINTS * each, "curve": WINDOWS * each}
-
-
-def test_nothing_depends_on_the_number_of_workers(copied, results):
-    found = calibrate(copied, **ASKED, workers=2, overwrite=True)
-    assert found == results
 
 
 def test_another_seed_gives_other_frames(copied, results):

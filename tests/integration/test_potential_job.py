@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from contracts.jobs import JobContract
 from safetensors import safe_open
 from typer.testing import CliRunner
 
 from spacetime_tps.cli.app import app
 from spacetime_tps.denoisers import PotentialDenoiser
+from spacetime_tps.errors import OutputError
 from spacetime_tps.pipeline import run as pipeline
+from spacetime_tps.pipeline.training import train
 from spacetime_tps.runs.layout import POTENTIAL as FILE
 from spacetime_tps.runs.layout import TRAINING_CHECKPOINT as CHECKPOINT
+from spacetime_tps.training.trainer import Trainer
 
 SYSTEM = "alanine_dipeptide"
 HEAVY = 10
@@ -101,6 +103,72 @@ def trained(sampled) -> Path:
     return run
 
 
+@pytest.fixture
+def untrained(sampled, tmp_path) -> Path:
+    """A copy of the run that has its samples."""
+    return Path(shutil.copytree(sampled, tmp_path / "run"))
+
+
+class TestContract(JobContract):
+    """It works in this process, so that Ctrl-C comes in a step of the training."""
+
+    part = "train"
+    wrong = {
+        "workers": (0, "--workers must be at least 1, not 0"),
+        "seed": (-1, "--seed must be at least 0, not -1"),
+    }
+    needs = "samples"
+    reads = ("config.yaml", "topology.pdb", "inputs/*", "samples/training.*")
+
+    test_does_not_resume_another_request = None  # a checkpoint knows its samples and settings alone
+    test_resumes_what_has_finished = None  # it has no checkpoint any more
+
+    @pytest.fixture(autouse=True)
+    def settings(self, tmp_path, monkeypatch):
+        """Options of the job, and its steps counted; one of them may be the last."""
+        self.config = write_yaml(tmp_path / "potential.yaml", {"denoiser": POTENTIAL})
+        self.steps, self.last, step = 0, None, Trainer._step
+
+        def counted(trainer):
+            self.steps += 1
+            if self.steps == self.last:
+                raise KeyboardInterrupt
+            return step(trainer)
+
+        monkeypatch.setattr(Trainer, "_step", counted)
+
+    def job(self, folder, **options):
+        return train(folder, config=self.config, **options)
+
+    @pytest.fixture
+    def ready(self, untrained):
+        return untrained
+
+    def leave(self, folder):
+        self.place(folder).write_bytes(b"trained before")
+
+    def soil(self, folder):
+        """Denoiser and results of an earlier training beside the checkpoint of a later one."""
+        self.leave(folder)
+        (folder / "potential.json").write_text("{}")
+        assert (folder / CHECKPOINT).is_file()
+
+    @contextmanager
+    def interrupted(self, whole, share):
+        """There is a checkpoint after ten steps of forty."""
+        self.steps, self.last = 0, max(12, round(share * POTENTIAL["steps"]))
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        self.steps, self.last = 0, None
+
+    def test_a_checkpoint_that_is_there(self, ready):
+        (ready / CHECKPOINT).write_bytes(b"interrupted before")
+        assert f"already holds {CHECKPOINT}; take --resume" in self.refused(ready, OutputError)
+
+    def assert_less_work(self, whole):
+        assert 0 < self.steps < POTENTIAL["steps"]
+
+
 class TestTrain:
     def test_denoiser_holds_its_configuration(self, trained):
         denoiser, description = PotentialDenoiser.load(trained / FILE)
@@ -113,32 +181,6 @@ class TestTrain:
         report = json.loads((trained / "potential.json").read_text())
         assert [look["step"] for look in report["training"]["history"]] == [10, 20, 30, 40]
         assert report["denoising_error"][0].keys() == {"log_snr", "potential", "mixture", "single_component"}
-
-    def test_interrupted_training_goes_on_bit_for_bit(self, sampled, trained, tmp_path):
-        run = Path(shutil.copytree(sampled, tmp_path / "run"))
-        config = write_yaml(tmp_path / "potential.yaml", {"denoiser": POTENTIAL})
-        process = subprocess.Popen(
-            [sys.executable, "-m", "spacetime_tps", "train", str(run), "--config", str(config), "--workers", "1"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        lines = iter(process.stdout.readline, "")
-        assert any("step 20:" in line for line in lines)
-        process.send_signal(signal.SIGINT)
-        rest = " ".join(process.stdout.read().split())
-        assert process.wait(60) == 130, rest
-        assert "go on with --resume" in rest
-        assert (run / CHECKPOINT).is_file()
-        result = command("train", str(run), "--config", str(config))
-        assert result.exit_code == 1
-        assert f"already holds {CHECKPOINT}; take --resume" in " ".join(result.output.split())
-        result = command("train", str(run), "--config", str(config), "--resume", "--workers", "1")
-        assert result.exit_code == 0, result.output
-        ours, whole = tensors(run / FILE), tensors(trained / FILE)
-        assert ours.keys() == whole.keys()
-        for name, tensor in whole.items():
-            assert torch.equal(ours[name], tensor), name
 
     @pytest.mark.parametrize(
         "damage, message",
@@ -169,11 +211,6 @@ class TestTrain:
         assert result.exit_code == 1
         assert "denoiser.pretrained: has no effect on 'train'" in " ".join(result.output.split())
         assert (trained / FILE).is_file()
-
-    def test_folder_without_a_run(self, tmp_path):
-        result = command("train", str(tmp_path))
-        assert result.exit_code == 1
-        assert "holds no run" in result.output
 
 
 def files_run(folder: Path, trained: Path, denoiser: dict[str, Any], frames: str | None = None, **geodesics: Any):

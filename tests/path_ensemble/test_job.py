@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contracts.jobs import JobContract, WorkContract
 
 from spacetime_tps.committor.model import read_committor_model
 from spacetime_tps.coordinates.states import state_indices
@@ -72,6 +73,30 @@ def run(kept, tmp_path, monkeypatch, request):
 
     monkeypatch.setattr(path_sampling_job, "WorkerPool", lambda engine, workers: InProcessPool(engine))
     return tmp_path
+
+
+class TestContract(JobContract):
+    part = "path-ensemble"
+    options = {"moves": 4, "chains": 2, "keep_every": 2}
+    other = {"move": "one_way"}
+    wrong = {
+        "moves": (0, "--moves must be at least 1, not 0"),
+        "chains": (0, "--chains must be at least 1, not 0"),
+        "keep_every": (0, "--keep-every must be at least 1, not 0"),
+        "workers": (0, "--workers must be at least 1, not 0"),
+        "seed": (-1, "--seed must be at least 0, not -1"),
+        "move": ("sideways", "--move must be one_way or two_way"),
+        "selection": ("best", "--selection must be uniform or committor"),
+    }
+    needs = "reactive"
+    reads = ("config.yaml", "inputs/*", "reactive/*.trr", "reactive/committor.json")
+
+    def job(self, folder, **options):
+        return sample_path_ensemble(folder, **options)
+
+    @pytest.fixture
+    def ready(self, run):
+        return run
 
 
 def test_shots(run, molecule):
@@ -145,62 +170,25 @@ def test_chains(run, molecule):
     assert list(table[0])[-len(molecule.variables) :] == [f"crossing_{name}" for name in molecule.variables]
 
 
-class InterruptedPool(InProcessPool):
-    """Ctrl-C comes in the third move, when the first chain has made it."""
+@pytest.mark.slow
+class TestOneWayContract(WorkContract):
+    part = "path-ensemble"
+    options = {"moves": 5, "chains": 2, "keep_every": 2, "move": "one_way", "selection": "uniform"}
+    other = {"keep_every": 3}
 
-    calls = 0
+    def job(self, folder, **options):
+        return sample_path_ensemble(folder, **options)
 
-    def map(self, function, tasks, chunk=1, lost=None):
-        self.calls += 1
-        for number, result in enumerate(super().map(function, tasks, chunk, lost)):
-            if self.calls == 3 and number == 1:
-                raise KeyboardInterrupt
-            yield result
-
-
-@pytest.mark.parametrize("move, selection", [("two_way", "committor"), ("one_way", "uniform")])
-def test_interrupted_chains_go_on_exactly(run, monkeypatch, move, selection):
-    """Ctrl-C in the third move, then --resume: moves and paths as if nothing had happened."""
-    options = {"moves": 5, "chains": 2, "keep_every": 2, "move": move, "selection": selection}
-    folder = run / "path_ensemble"
-
-    def content() -> dict[str, bytes]:
-        return {f.name: f.read_bytes() for f in folder.iterdir() if f.suffix in (".trr", ".csv")}
-
-    sample_path_ensemble(run, **options)
-    whole = content()
-    with monkeypatch.context() as patch:
-        patch.setattr(path_sampling_job, "WorkerPool", lambda engine, workers: InterruptedPool(engine))
-        with pytest.raises(KeyboardInterrupt):
-            sample_path_ensemble(run, **options, overwrite=True)
-    assert len((folder / "moves.jsonl").read_text().splitlines()) == 4
-    sample_path_ensemble(run, **options, resume=True)
-    assert content() == whole
+    @pytest.fixture
+    def ready(self, run):
+        return run
 
 
-@pytest.mark.parametrize(
-    "options, error, message",
-    [
-        ({"moves": 0}, ConfigError, "--moves must be at least 1"),
-        ({"move": "sideways"}, ConfigError, "--move must be one_way or two_way"),
-        ({"selection": "best"}, ConfigError, "--selection must be uniform or committor"),
-        ({"chains": 50}, ConfigError, "50 chains need as many reactive trajectories"),
-        ({"resume": True}, OutputError, "holds nothing to resume"),
-        ({"resume": True, "overwrite": True}, OutputError, "exclude each other"),
-    ],
-)
-def test_refusals_leave_no_trace(run, options, error, message):
-    with pytest.raises(error, match=message):
-        sample_path_ensemble(run, **options)
+def test_more_chains_than_trajectories(run):
+    with pytest.raises(ConfigError, match="50 chains need as many reactive trajectories"):
+        sample_path_ensemble(run, chains=50)
     assert not (run / "path_ensemble").exists()
-
-
-def test_other_settings_do_not_resume(run):
     sample_path_ensemble(run, moves=1, chains=2)
-    with pytest.raises(OutputError, match="was begun with move two_way, not one_way"):
-        sample_path_ensemble(run, moves=2, chains=2, move="one_way", resume=True)
-    with pytest.raises(OutputError, match="is there already"):
-        sample_path_ensemble(run, moves=2, chains=2)
     with pytest.raises(ConfigError, match="500 chains need as many reactive trajectories"):
         sample_path_ensemble(run, moves=2, chains=500, overwrite=True)
     assert (run / "path_ensemble" / "path_ensemble.json").is_file()  # what is refused replaces nothing
