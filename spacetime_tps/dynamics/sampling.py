@@ -93,8 +93,17 @@ def run_segment(segment: Segment) -> SegmentEnd:
     return SegmentEnd(get_positions(context), get_velocities(context), energy)
 
 
-def whole_steps(duration: float, time_step: float, name: str) -> int:
+def whole_steps(duration: float, time_step: float, name: str, kind: str = "time steps") -> int:
     """Number of steps in a duration, at least one.
+
+    Parameters
+    ----------
+    duration, time_step : float
+        In ps.
+    name : str
+        Name of the duration, for the error message.
+    kind : str
+        What the steps are, for the error message.
 
     Raises
     ------
@@ -103,7 +112,7 @@ def whole_steps(duration: float, time_step: float, name: str) -> int:
     """
     steps = round(duration / time_step)
     if steps < 1 or abs(steps * time_step - duration) > 1e-6 * duration:
-        raise ValueError(f"{name} ({duration:g} ps) is not a whole number of time steps of {time_step:g} ps")
+        raise ValueError(f"{name} ({duration:g} ps) is not a whole number of {kind} of {time_step:g} ps")
     return steps
 
 
@@ -131,7 +140,9 @@ def run_replica_exchange(
     """
     temperatures = np.array(settings.temperatures)
     steps = whole_steps(settings.exchange_interval, molecule.time_step, "samples.exchange_interval")
-    every = whole_steps(settings.frame_interval, settings.exchange_interval, "samples.frame_interval")
+    every = whole_steps(
+        settings.frame_interval, settings.exchange_interval, "samples.frame_interval", "exchange intervals"
+    )
     rounds = max(1, round(settings.length / settings.exchange_interval))
     starts = [molecule.structures[state.structure] for state in molecule.states]
     first = np.array([starts[replica % 2] for replica in range(len(temperatures))])

@@ -190,7 +190,8 @@ def check_settings(settings: RunSettings, molecule: MolecularSystem, coordinates
     try:
         if isinstance(samples, ReplicaExchangeSettings):
             intervals["samples.exchange_interval"] = samples.exchange_interval
-            whole_steps(samples.frame_interval, samples.exchange_interval, "samples.frame_interval")
+            every, name = samples.exchange_interval, "samples.frame_interval"
+            whole_steps(samples.frame_interval, every, name, "exchange intervals")
         elif isinstance(samples, MolecularDynamicsSettings):
             intervals["samples.frame_interval"] = samples.frame_interval
         for name, value in intervals.items():
