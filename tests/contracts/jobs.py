@@ -83,8 +83,10 @@ class RefusalContract:
         Name of what the job writes, in ``PARTS``.
     options : mapping
         What it is asked for.
+    least : mapping of str to int
+        Options that are numbers, with the lowest that is taken; all jobs have ``workers`` and ``seed`` besides.
     wrong : mapping of str to (value, str)
-        Options by name: a wrong value, and what the message says of it.
+        Other options by name: a wrong value, and what the message says of it.
     needs : str or None
         A stage that must have finished.
     reads : tuple of str
@@ -93,6 +95,7 @@ class RefusalContract:
 
     part: str
     options: Mapping[str, Any] = {}
+    least: Mapping[str, int] = {}
     wrong: Mapping[str, tuple[Any, str]] = {}
     needs: str | None = None
     reads: tuple[str, ...] = ()
@@ -127,6 +130,11 @@ class RefusalContract:
         assert "empty holds no run" in self.refused(tmp_path / "empty", OutputError)
         (tmp_path / "empty" / "config.yaml").write_text("system: {}\n")
         assert "was not written by a run" in self.refused(tmp_path / "empty")
+
+    def test_options_that_are_too_low(self, ready):
+        for name, least in {"workers": 1, "seed": 0, **self.least}.items():
+            message = f"--{name.replace('_', '-')} must be at least {least}, not {least - 1}"
+            assert message in self.refused(ready, ConfigError, **{name: least - 1})
 
     def test_wrong_options(self, ready):
         for name, (value, message) in self.wrong.items():

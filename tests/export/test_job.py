@@ -82,7 +82,7 @@ class TestRefusals(RefusalContract):
     wrong = {"to": ("docx", "--to: unknown tool or format 'docx'"), "what": ("dreams", "--what: unknown 'dreams'")}
     reads = ("config.yaml", "topology.pdb", "inputs/*", "reactive/*.trr")
 
-    test_nothing_to_resume = test_resume_and_overwrite = None
+    test_options_that_are_too_low = test_nothing_to_resume = test_resume_and_overwrite = None
     test_a_run_that_has_not_come_so_far = None  # it has none of what is asked for: test_refused_without_a_trace
 
     def job(self, folder, to, **options):

@@ -113,10 +113,6 @@ class TestContract(JobContract):
     """It works in this process, so that Ctrl-C comes in a step of the training."""
 
     part = "train"
-    wrong = {
-        "workers": (0, "--workers must be at least 1, not 0"),
-        "seed": (-1, "--seed must be at least 0, not -1"),
-    }
     needs = "samples"
     reads = ("config.yaml", "topology.pdb", "inputs/*", "samples/training.*")
 

@@ -44,11 +44,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class TestContract(JobContract):
-    wrong = {
-        "paths": (0, "--paths must be at least 1, not 0"),
-        "workers": (0, "--workers must be at least 1, not 0"),
-        "seed": (-1, "--seed must be at least 0, not -1"),
-    }
+    least = {"paths": 1}
 
     test_a_run_on_a_surface = test_a_run_that_has_not_come_so_far = None  # it needs no run
 

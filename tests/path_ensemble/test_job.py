@@ -79,12 +79,8 @@ class TestContract(JobContract):
     part = "path-ensemble"
     options = {"moves": 4, "chains": 2, "keep_every": 2}
     other = {"move": "one_way"}
+    least = {"moves": 1, "chains": 1, "keep_every": 1}
     wrong = {
-        "moves": (0, "--moves must be at least 1, not 0"),
-        "chains": (0, "--chains must be at least 1, not 0"),
-        "keep_every": (0, "--keep-every must be at least 1, not 0"),
-        "workers": (0, "--workers must be at least 1, not 0"),
-        "seed": (-1, "--seed must be at least 0, not -1"),
         "move": ("sideways", "--move must be one_way or two_way"),
         "selection": ("best", "--selection must be uniform or committor"),
     }
