@@ -148,10 +148,9 @@ def run_replica_exchange(
     first = np.array([starts[replica % 2] for replica in range(len(temperatures))])
     chunk = -(-len(temperatures) // pool.workers)
     state, frames = _begin(first, rounds, checkpoint)
-    round_seeds = seed.spawn(rounds)
     try:
         for number in track(range(state.rounds, rounds), "replica exchange", rounds - state.rounds):
-            *seeds, exchange_seed = round_seeds[number].spawn(len(temperatures) + 1)
+            *seeds, exchange_seed = _round_seed(seed, number).spawn(len(temperatures) + 1)
             ends = list(pool.map(run_segment, _segments(state, temperatures, steps, seeds), chunk))
             if (number + 1) % every == 0:
                 frames.positions.append(np.array([end.positions for end in ends]))
@@ -195,10 +194,9 @@ def run_molecular_dynamics(
     temperatures = np.full(len(starts), settings.model_temperature)
     chunk = -(-len(starts) // pool.workers)
     state, frames = _begin(np.array(starts), rounds, checkpoint)
-    round_seeds = seed.spawn(rounds)
     try:
         for number in track(range(state.rounds, rounds), "molecular dynamics", rounds - state.rounds):
-            seeds = round_seeds[number].spawn(len(starts))
+            seeds = _round_seed(seed, number).spawn(len(starts))
             ends = list(pool.map(run_segment, _segments(state, temperatures, steps, seeds), chunk))
             positions, velocities = _joined(ends)
             frames.positions.append(positions)
@@ -230,6 +228,11 @@ def _segments(
         Segment(x, v, float(temperature), steps, seed)
         for x, v, temperature, seed in zip(state.positions, velocities, temperatures, seeds, strict=True)
     ]
+
+
+def _round_seed(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
+    """That which ``seed.spawn`` would give the round first, made alone: there may be 10⁸ rounds."""
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
 
 
 def _joined(ends: Sequence[SegmentEnd]) -> tuple[FloatArray, FloatArray]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import gamma
 
+from spacetime_tps.dynamics import sampling
 from spacetime_tps.dynamics.sampling import (
     Segment,
     SegmentEnd,
@@ -241,3 +242,9 @@ def test_positions_that_are_not_finite(steps, molecule, worker):
 def test_a_task_needs_a_worker():
     with pytest.raises(RuntimeError, match="no engine in this process; run the task through a WorkerPool"):
         run_segment(Segment(np.zeros((1, 3)), None, 300.0, 1, np.random.SeedSequence(0)))
+
+
+def test_seeds_of_rounds_are_those_of_spawning():
+    seed = np.random.SeedSequence(5, spawn_key=(2,))
+    made = [sampling._round_seed(seed, number).generate_state(4) for number in range(3)]
+    np.testing.assert_array_equal(made, [child.generate_state(4) for child in seed.spawn(3)])
