@@ -9,11 +9,13 @@ from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import openmm
 from openmm import app, unit
 
 from spacetime_tps.dynamics.forces import check_known, check_potentials
 from spacetime_tps.dynamics.safe_xml import XmlFile, read_xml
+from spacetime_tps.dynamics.structures import box_text, periodic_box, same_box
 from spacetime_tps.errors import MoleculeError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.shipped import data_folder
@@ -28,6 +30,9 @@ _NONBONDED = {
 _CONSTRAINTS = {"none": None, "HBonds": app.HBonds, "AllBonds": app.AllBonds, "HAngles": app.HAngles}
 _OF_CREATION = ("nonbonded_method", "nonbonded_cutoff", "constraints", "hydrogen_mass")
 """Settings that say how a System is made, and nothing about one that is there."""
+_PERIODIC = ("PME", "CutoffPeriodic")
+_LARGEST_CHANGE = 0.1
+"""Of a box's lengths between a prmtop and structures: solvent as it is first packed shrinks by less under pressure."""
 
 
 def create_system(settings: SystemSettings, topology: app.Topology, trust_scripts: bool = False) -> openmm.System:
@@ -52,7 +57,8 @@ def create_system(settings: SystemSettings, topology: app.Topology, trust_script
         files.check_no_code()
     try:
         if files.kind == "prmtop":
-            prmtop = app.AmberPrmtopFile(str(files.paths[0]), periodicBoxVectors=topology.getPeriodicBoxVectors())
+            prmtop = app.AmberPrmtopFile(str(files.paths[0]))
+            _give_box(prmtop, topology, settings, files.paths[0])
             _check_has_box(settings, prmtop.topology)
             system = prmtop.createSystem(**_options(settings))
         elif files.kind == "system":
@@ -233,8 +239,30 @@ def _is_installed(path: Path) -> bool:
     return any(path.is_relative_to(folder.resolve()) for folder in _installed_folders())
 
 
+def _give_box(prmtop: app.AmberPrmtopFile, topology: app.Topology, settings: SystemSettings, path: Path) -> None:
+    """Give a prmtop the box of the structures, if they have one; its own is of the time before it was equilibrated.
+
+    Raises
+    ------
+    MoleculeError
+        If forces are periodic and the lengths differ by more than equilibration changes them.
+    """
+    box, own = (periodic_box(found) for found in (topology, prmtop.topology))
+    if box is None:
+        return
+    if own is not None and settings.nonbonded_method in _PERIODIC and not same_box(box, own):
+        change = float(np.abs(np.linalg.norm(box, axis=1) / np.linalg.norm(own, axis=1) - 1).max())
+        if change > _LARGEST_CHANGE:
+            raise MoleculeError(
+                f"{path} has a box of {box_text(own)}, the structures have one of {box_text(box)}; mend their CRYST1 "
+                "records"
+            )
+        log.info("%s has a box of %s; that of the structures is used: %s", path, box_text(own), box_text(box))
+    prmtop.topology.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
+
+
 def _check_has_box(settings: SystemSettings, topology: app.Topology) -> None:
-    if settings.nonbonded_method in ("PME", "CutoffPeriodic") and topology.getPeriodicBoxVectors() is None:
+    if settings.nonbonded_method in _PERIODIC and topology.getPeriodicBoxVectors() is None:
         raise MoleculeError(
             f"nonbonded_method {settings.nonbonded_method} is periodic, but the structures have no box; give them a "
             "CRYST1 record, or take NoCutoff"

@@ -42,8 +42,7 @@ class Structure:
     @property
     def box(self) -> FloatArray | None:
         """Box vectors (3, 3) in nm, in rows; None if the file has no CRYST1 record."""
-        vectors = self.topology.getPeriodicBoxVectors()
-        return None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
+        return periodic_box(self.topology)
 
 
 def read_structures(files: Mapping[str, Path]) -> dict[str, Structure]:
@@ -106,7 +105,7 @@ def common_box(structures: Mapping[str, Structure]) -> FloatArray | None:
     first = next(iter(boxes))
     for name, box in boxes.items():
         reference = boxes[first]
-        same = box is reference or (box is not None and reference is not None and _same_box(box, reference))
+        same = box is reference or (box is not None and reference is not None and same_box(box, reference))
         if not same:
             raise MoleculeError(
                 f"structures {first!r} and {name!r} have different boxes: {box_text(reference)} and {box_text(box)}; "
@@ -135,7 +134,7 @@ def set_box(system: openmm.System, box: FloatArray | None, source: str) -> None:
     own = np.array([vector.value_in_unit(unit.nanometer) for vector in vectors])
     if box is None:
         log.info("the structures have no box; that of %s is used: %s", source, box_text(own))
-    elif not _same_box(box, own):
+    elif not same_box(box, own):
         raise MoleculeError(
             f"{source} has a box of {box_text(own)}, the structures have one of {box_text(box)}; give both the same"
         )
@@ -143,7 +142,13 @@ def set_box(system: openmm.System, box: FloatArray | None, source: str) -> None:
         system.setDefaultPeriodicBoxVectors(*(openmm.Vec3(*vector) for vector in box))
 
 
-def _same_box(one: FloatArray, other: FloatArray) -> bool:
+def periodic_box(topology: app.Topology) -> FloatArray | None:
+    """Box vectors (3, 3) of a topology in nm, in rows; None if it has none."""
+    vectors = topology.getPeriodicBoxVectors()
+    return None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
+
+
+def same_box(one: FloatArray, other: FloatArray) -> bool:
     """Whether two boxes (3, 3) in nm agree as well as PDB files hold them."""
     return bool(np.abs(one - other).max() <= _SAME_BOX)
 

@@ -4,8 +4,8 @@ TYPES = {"C": (12.011, 6, 4e6, 3e3), "H": (1.008, 1, 8e3, 20.0), "O": (15.999, 8
 """Mass (amu), atomic number, and A and B of Lennard-Jones (kcal/mol, Å)."""
 
 
-def prmtop_text(elements: str = "OCO", length: float = 1.16, stiffness: float = 800.0) -> str:
-    """Prmtop of atoms in a row, each bonded to the next (Å, kcal/mol/Å²), without a box."""
+def prmtop_text(elements: str = "OCO", length: float = 1.16, stiffness: float = 800.0, box: float | None = None) -> str:
+    """Prmtop of atoms in a row, each bonded to the next (Å, kcal/mol/Å²), and the length of a cubic box (Å)."""
     count = len(elements)
     bonds = [(i, i + 1) for i in range(count - 1)]
     angles = [(i, i + 1, i + 2) for i in range(count - 2)]
@@ -22,7 +22,7 @@ def prmtop_text(elements: str = "OCO", length: float = 1.16, stiffness: float = 
     pointers[10] = sum(map(len, excluded))
     pointers[12:18] = [len(heavy), len(without_h), 0, 1, 1, 0]
     pointers[18] = len(kinds)
-    pointers[28] = count
+    pointers[27], pointers[28] = int(box is not None), count
 
     def coefficient(which: int) -> list[float]:
         return [(TYPES[kinds[a]][which] * TYPES[kinds[b]][which]) ** 0.5 for a, b in pairs]
@@ -66,6 +66,8 @@ def prmtop_text(elements: str = "OCO", length: float = 1.16, stiffness: float = 
         "RADII": ("5E16.8", [1.5] * count),
         "SCREEN": ("5E16.8", [0.8] * count),
     }
+    if box is not None:
+        sections["BOX_DIMENSIONS"] = ("5E16.8", [90.0, box, box, box])
     return "%VERSION  VERSION_STAMP = V0001.000  DATE = 01/01/00  00:00:00\n" + "".join(
         f"%FLAG {name}\n%FORMAT({form})\n{_lines(form, values)}" for name, (form, values) in sections.items()
     )

@@ -151,6 +151,24 @@ def test_a_prmtop_without_a_box_is_given_that_of_the_structures(row):
         row("OCOH", nonbonded_method="PME")
 
 
+@pytest.mark.parametrize("own, refused", [(26.5, False), (40.0, True)])
+def test_a_prmtop_with_another_box(row, caplog, own, refused):
+    """Solvent shrinks a little under pressure after a prmtop is made; 4.0 nm around 2.5 nm of solvent is a mistake."""
+
+    def give(folder: Path) -> None:
+        (folder / "row.prmtop").write_text(prmtop.prmtop_text("OCOH", box=own))
+
+    if refused:
+        with pytest.raises(MoleculeError, match=r"row\.prmtop has a box of 4\.000 .* structures have one of 2\.500 "):
+            row("OCOH", give, box=25.0, nonbonded_method="PME")
+        return
+    with caplog.at_level("INFO"):
+        molecule = row("OCOH", give, box=25.0, nonbonded_method="PME")
+    assert molecule.box[0, 0] == pytest.approx(2.5)
+    assert "row.prmtop has a box of 2.650" in caplog.text
+    row("OCOH", give, nonbonded_method="NoCutoff")  # no force sees it
+
+
 def test_energies_are_told(made, caplog):
     system, topology, _, positions = made
     with caplog.at_level("INFO"):
