@@ -4,6 +4,7 @@ from spacetime_tps.spacetime.constraints import NoiseShell, RegionAvoidance, Var
 from spacetime_tps.spacetime.distance import EditDistances, edit_distance, edit_geodesic, pairwise_edit_distances
 from spacetime_tps.spacetime.family import Points, kl_divergence, point, symmetric_divergence
 from spacetime_tps.spacetime.geodesic import Geodesic, solve_channels, solve_geodesic
+from spacetime_tps.spacetime.string import solve_string
 
 __all__ = [
     "EditDistances",
@@ -19,5 +20,6 @@ __all__ = [
     "point",
     "solve_channels",
     "solve_geodesic",
+    "solve_string",
     "symmetric_divergence",
 ]
