@@ -12,7 +12,7 @@ from spacetime_tps.calibration.core import compare_curve, compare_points
 from spacetime_tps.calibration.figure import calibration_figure
 from spacetime_tps.calibration.results import CalibrationResult, CurveComparison, PointComparison
 from spacetime_tps.calibration.windows import sample_windows
-from spacetime_tps.coordinates.base import squared
+from spacetime_tps.coordinates.base import latent_vectors, squared
 from spacetime_tps.denoisers import Denoiser
 from spacetime_tps.denoisers.noise_space import laboratory_denoiser
 from spacetime_tps.processes import check_guard
@@ -193,8 +193,7 @@ def measure_curve(
         If a simulation breaks down, or noise is as large as the curve's length.
     """
     stored, coordinates = need_geodesic(run, name), run.coordinates
-    axes = coordinates.decode(np.eye(denoiser.dimension)).reshape(denoiser.dimension, -1)  # orthonormal
-    y = stored.y.reshape(len(stored.y), -1) @ axes.T
+    y = latent_vectors(coordinates, stored.y)
     points = resample_polyline(denoiser, Points(torch.from_numpy(y), torch.from_numpy(stored.log_snr)), count)
     with torch.no_grad():
         by_model = curve_divergences(points, moments_at(denoiser, points, "calibration")).numpy()

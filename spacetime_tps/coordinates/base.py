@@ -156,3 +156,12 @@ def checked_frames(positions: FloatArray, restrained: Restrained) -> FloatArray:
 def squared(unit: str) -> str:
     """Square of a unit as it follows a number in a message: nothing if there is no unit."""
     return f" {unit}²" if unit else ""
+
+
+def latent_vectors(coordinates: Coordinates, centres: FloatArray) -> FloatArray:
+    """Latent vectors (points, dimension) of centres (points, restrained, 3 or 2), such as ``decode`` makes.
+
+    Decoding is linear, and its axes are orthonormal.
+    """
+    axes = coordinates.decode(np.eye(coordinates.dimension)).reshape(coordinates.dimension, -1)
+    return np.asarray(centres.reshape(len(centres), -1) @ axes.T)

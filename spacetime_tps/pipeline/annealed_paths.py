@@ -6,17 +6,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from spacetime_tps.arrays import FloatArray
+from spacetime_tps.coordinates.base import latent_vectors
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
 from spacetime_tps.pipeline.annealing import annealing_steps, fraction_in_region, measure_paths, run_paths, works
 from spacetime_tps.pipeline.geodesics import endpoints
 from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
 from spacetime_tps.pipeline.stage_results import GeodesicsResult, PathFigures, PathsResult, WindowFriction
+from spacetime_tps.progress import log
 from spacetime_tps.runs.context import StageReport
+from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import ENERGIES, FAILED_PATH_FILE, PATH_FILE, PATHS, REGION_AVOIDING_PATHS
 from spacetime_tps.runs.read import read_geodesic
 from spacetime_tps.runs.trajectories import write_trr
+from spacetime_tps.spacetime import solve_string
 from spacetime_tps.statistics.intervals import mean_sd
 from spacetime_tps.writing import replacing, write_table
 
@@ -61,6 +67,8 @@ def make_paths(run: Run) -> StageReport[PathsResult]:
     schedules = {f"straight_snr_{snr:g}": straight_line(run, snr) for snr in settings.baseline_snr}
     if main is not None:
         schedules["straight_with_geodesic_snr"] = straight_line(run, np.exp(main.log_snr))
+        end_snr = run.settings.geodesics.end_snr
+        schedules[f"string_snr_{end_snr:g}"] = string(run, main.mean, end_snr)
     unconstrained = read_geodesic(run, "unconstrained")
     if unconstrained is not None:
         schedules["unconstrained_geodesic"] = unconstrained.schedule
@@ -81,6 +89,19 @@ def straight_line(run: Run, snr: float | np.ndarray) -> RestraintSchedule:
     log_snr = np.broadcast_to(np.log(snr), run.settings.geodesics.points).astype(float)
     share = np.linspace(0, 1, len(log_snr))[:, None]
     return RestraintSchedule(run.coordinates.decode((1 - share) * a + share * b), log_snr)
+
+
+def string(run: Run, start: FloatArray, snr: float) -> RestraintSchedule:
+    """The minimum free-energy path of the model at one SNR, found from the means along a geodesic."""
+    a, b = (end.y.numpy() for end in endpoints(run))
+    first = np.concatenate([a, latent_vectors(run.coordinates, start)[1:-1], b])
+    points, converged = solve_string(
+        read_denoiser(run), torch.from_numpy(first), float(np.log(snr)), points=run.settings.geodesics.points
+    )
+    if not converged:
+        log.warning("the string at SNR %g has not converged; its paths are not those of a minimum", snr)
+    centres = run.coordinates.decode(points.y.numpy())
+    return RestraintSchedule(*run.coordinates.canonical(centres, points.log_snr.numpy()))
 
 
 def _figures(run: Run, paths: Sequence[TransitionPath], friction: list[WindowFriction] | None = None) -> PathFigures:

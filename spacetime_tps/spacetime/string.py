@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
@@ -19,8 +21,9 @@ def solve_string(
     log_snr: float,
     *,
     points: int = 128,
-    tolerance: float = 0.02,
-    max_iterations: int = 2000,
+    knots: int = 32,
+    tolerance: float = 1e-3,
+    max_iterations: int = 1000,
 ) -> tuple[Points, bool]:
     """The path near ``start`` on which the mean force of the smoothed density pulls nowhere but along it.
 
@@ -38,8 +41,10 @@ def solve_string(
         The level of noise.
     points : int
         Number of points of the path.
+    knots : int
+        Number of points that relax, both ends included; the path is the cubic spline through them.
     tolerance : float
-        Largest |x̂ − y| across the path, in units of the noise 1/√SNR, at which it has converged.
+        Largest step of a knot, in units of the noise 1/√SNR, at which the string has converged.
     max_iterations : int
 
     Returns
@@ -52,8 +57,8 @@ def solve_string(
     Raises
     ------
     GeometryError
-        If the start is no curve of the denoiser's dimension, there are fewer than 3 points, or the denoiser does not
-        know this log SNR.
+        If the start is no curve of the denoiser's dimension, there are fewer than 3 points or knots, or the denoiser
+        does not know this log SNR.
     """
     if start.ndim != 2 or len(start) < 2 or start.shape[1] != denoiser.dimension or not torch.isfinite(start).all():
         raise GeometryError(
@@ -63,27 +68,19 @@ def solve_string(
     low, high = denoiser.log_snr_range
     if not low <= log_snr <= high:
         raise GeometryError(f"the denoiser knows log SNR {low:.3f} to {high:.3f}; a string cannot be at {log_snr:.3f}")
-    if points < 3:
-        raise GeometryError(f"a string needs at least 3 points, not {points}")
-    level = torch.full((points,), log_snr, dtype=torch.float64)
-    y, noise, converged = _equidistant(start.double(), points), float(np.exp(-0.5 * log_snr)), False
+    if min(points, knots) < 3:
+        raise GeometryError(f"a string needs at least 3 points and 3 knots, not {points} and {knots}")
+    level = torch.tensor(log_snr, dtype=torch.float64)
+    y, noise, converged = _equidistant(start.double(), knots), math.exp(-0.5 * log_snr), False
     with torch.no_grad(), threadpool_limits(1):
         for _ in range(max_iterations):
-            pull = moments_at(denoiser, Points(y, level), "the string").mean - y
-            if float(_across(y, pull).norm(dim=1).max()) <= tolerance * noise:
-                converged = True
+            means = moments_at(denoiser, Points(y, level.expand(knots)), "the string").mean
+            moved = _equidistant(torch.cat([y[:1], means[1:-1], y[-1:]]), knots)
+            converged = float((moved - y).norm(dim=1).max()) <= tolerance * noise
+            y = moved
+            if converged:
                 break
-            moved = torch.cat([y[:1], (y + pull)[1:-1], y[-1:]])
-            y = _equidistant(moved, points)
-    return Points(y, level), converged
-
-
-def _across(y: Tensor, pull: Tensor) -> Tensor:
-    """What of a pull is not along the path, at its inner points."""
-    tangent = y[2:] - y[:-2]
-    tangent, inner = tangent / tangent.norm(dim=1, keepdim=True), pull[1:-1]
-    across: Tensor = inner - (inner * tangent).sum(dim=1, keepdim=True) * tangent
-    return across
+    return Points(_equidistant(y, points), level.expand(points)), converged
 
 
 def _equidistant(y: Tensor, points: int) -> Tensor:

@@ -19,7 +19,7 @@ from spacetime_tps.progress import log, track
 from spacetime_tps.records import Record
 from spacetime_tps.runs import layout
 from spacetime_tps.settings.surface import SurfaceGeodesicSettings, SurfacePathSettings, SurfaceRunSettings
-from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solve_channels
+from spacetime_tps.spacetime import Geodesic, Points, VarianceBound, point, solve_channels, solve_string
 from spacetime_tps.spacetime.constraints import Constraint
 from spacetime_tps.spacetime.figures import GeodesicFigures
 from spacetime_tps.statistics.intervals import MeanSd, mean_sd
@@ -252,13 +252,19 @@ def _solve_all(
 def _curves(
     surface: Surface, denoiser: GridDenoiser, settings: SurfaceRunSettings, geodesics: Mapping[str, Geodesic]
 ) -> dict[str, Points]:
-    """What walkers follow: the geodesics, straight lines with their log SNR, and straight lines at constant ones."""
+    """What walkers follow: geodesics, straight lines with their log SNR or at constant ones, and a string."""
     points = settings.geodesics.points
     curves = {f"{name}_geodesic": geodesic.points for name, geodesic in geodesics.items()}
     line = straight_line(surface, denoiser, settings.geodesics.end_log_snr, points)
     for name in ("unconstrained", "low_variance"):
         if name in geodesics:
             curves[f"straight_with_{name}_log_snr"] = Points(line.y, geodesics[name].points.log_snr)
+    if "low_variance" in geodesics:
+        start, log_snr = geodesics["low_variance"].moments.mean, settings.geodesics.end_log_snr
+        first = torch.cat([line.y[:1], start[1:-1], line.y[-1:]])
+        curves[f"string_log_snr_{log_snr:g}"], converged = solve_string(denoiser, first, log_snr, points=points)
+        if not converged:
+            log.warning("the string at log SNR %g has not converged; its paths are not those of a minimum", log_snr)
     for log_snr in settings.paths.baseline_log_snr:
         curves[f"straight_log_snr_{log_snr:g}"] = straight_line(surface, denoiser, log_snr, points)
     return curves

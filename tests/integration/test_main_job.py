@@ -323,7 +323,7 @@ class TestPaths:
         assert figures["ets_kj_per_mol"]["mean"] == (pytest.approx(found.mean(), abs=1e-5) if len(found) else None)
 
     def test_baselines(self, summary):
-        names = {"straight_snr_5500", "straight_with_geodesic_snr", "unconstrained_geodesic"}
+        names = {"straight_snr_5500", "straight_with_geodesic_snr", "string_snr_10000", "unconstrained_geodesic"}
         assert set(summary["baselines"]) == names
         for figures in summary["baselines"].values():
             assert figures["count"] == PATHS
@@ -383,7 +383,7 @@ def test_evaluations_follow_from_the_settings(summary):
     assert evaluations["sampling"] == TEMPERATURES * ROUNDS * (EXCHANGE_STEPS + 1)
     assert evaluations["annealing"] == PATHS * (STEPS + 1)
     assert evaluations["region_avoiding"] == AVOIDING * (STEPS + 1)
-    assert evaluations["baselines"] == 3 * PATHS * (STEPS + 1)
+    assert evaluations["baselines"] == 4 * PATHS * (STEPS + 1)
     assert evaluations["total"] == sum(count for name, count in evaluations.items() if name != "total")
 
 

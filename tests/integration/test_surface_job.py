@@ -29,6 +29,7 @@ CURVES = {
     "straight_with_low_variance_log_snr",
     "straight_with_unconstrained_log_snr",
     "straight_log_snr_4",
+    "string_log_snr_4",
 }
 
 

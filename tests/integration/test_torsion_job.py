@@ -158,6 +158,7 @@ class TestRun:
         assert set(summary["baselines"]) == {
             "straight_snr_300",
             "straight_with_geodesic_snr",
+            "string_snr_300",
             "unconstrained_geodesic",
         }
         assert (finished / "figures" / "ramachandran_paths.png").is_file()

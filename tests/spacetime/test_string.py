@@ -37,7 +37,7 @@ def denoiser() -> GridDenoiser:
 
 def test_passes_the_saddles(denoiser):
     """With a noise of 0.022 in a valley 0.1 wide: positions within 0.02, energies within 0.5 of 40 kT."""
-    string, converged = solve_string(denoiser, torch.from_numpy(MINIMA), LOG_SNR, points=64)
+    string, converged = solve_string(denoiser, torch.from_numpy(MINIMA), LOG_SNR, knots=64)
     assert converged
     y = string.y.numpy()
     assert (np.abs(y[:, None] - SADDLES).max(axis=2).min(axis=0) < 0.02).all()
@@ -62,7 +62,7 @@ def test_stays_in_the_valley_that_it_is_started_in():
     means = np.array([(-1.0, 0.0), (1.0, 0.0)])
     mixture = GaussianMixtureDenoiser([0.5, 0.5], means, np.tile(0.1 * np.eye(2), (2, 1, 1)))
     start = torch.tensor([(-1.0, 0.0), (0.0, 0.4), (1.0, 0.0)], dtype=torch.float64)
-    string, converged = solve_string(mixture, start, 2.0, points=21, tolerance=1e-4)
+    string, converged = solve_string(mixture, start, 2.0, points=21, tolerance=1e-5)
     assert converged
     np.testing.assert_allclose(string.y[:, 1], 0, atol=1e-3)
     np.testing.assert_allclose(string.y[:, 0], np.linspace(-1, 1, 21), atol=1e-3)
@@ -80,7 +80,7 @@ def test_says_that_it_has_not_converged(denoiser):
         (MINIMA[:1], LOG_SNR, 9, "at least 2"),
         (MINIMA[[0, 0]], LOG_SNR, 9, "two ends that differ"),
         (MINIMA, 20.0, 9, r"a string cannot be at 20\.000"),
-        (MINIMA, LOG_SNR, 2, "at least 3 points"),
+        (MINIMA, LOG_SNR, 2, "at least 3 points and 3 knots"),
     ],
 )
 def test_refused(denoiser, start, log_snr, points, message):
