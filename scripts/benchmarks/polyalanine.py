@@ -1,14 +1,14 @@
 """Build Ace-(Ala)_n-Nme as an α-helix: a molecule of any length, for measuring how costs grow with size.
 
-Heavy atoms are placed from the internal coordinates of ``systems/alanine_dipeptide``, OpenMM adds the hydrogens, and
+Heavy atoms are placed as those of the shipped peptides are, by ``systems/building.py``, OpenMM adds the hydrogens, and
 amber99sbildn in vacuum minimises the energy. A molecule with a D-residue, a cis peptide bond, or atoms that clash is an
 error. Short chains do not stay helical in vacuum.
 """
 
 from __future__ import annotations
 
-import runpy
-from functools import cache
+import random
+import sys
 from pathlib import Path
 
 import mdtraj
@@ -16,40 +16,11 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-ROOT = Path(__file__).resolve().parents[2]
-DIPEPTIDE = runpy.run_path(str(ROOT / "systems" / "alanine_dipeptide" / "build.py"))
-ATOMS, ORDER, place = (DIPEPTIDE[name] for name in ("ATOMS", "ORDER", "place"))
-SEQUENCE = ("ACE", "ALA", "NME")  # whose rules place each residue from the one before and the one after
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "systems"))
+from building import heavy_atoms
+
 PHI, PSI = -57.0, -47.0  # of an α-helix, in degrees
 CLASH = 0.15  # nm: no two atoms four or more bonds apart are nearer
-
-
-def heavy_atoms(residues: int) -> tuple[app.Topology, np.ndarray]:
-    """Topology and ideal positions (nm) of the heavy atoms."""
-    names = ["ACE", *["ALA"] * residues, "NME"]
-    rules = {(residue, atom): rule for atom, residue, _, *rule in ATOMS}
-
-    @cache
-    def position(index: int, atom: str) -> np.ndarray:
-        # the N of a residue that follows another one is placed by that one's ψ, as the N of Nme is
-        own = "NME" if atom == "N" and index > 1 else names[index]
-        relatives, length, angle, torsion = rules[own, atom]
-        neighbours = []
-        for residue, name in (relative.split(":") for relative in relatives):
-            near = index + SEQUENCE.index(residue) - SEQUENCE.index(own)
-            neighbours.append(position(near, "CA" if names[near] == "ALA" and name == "CH3" else name))
-        return place(neighbours, length, angle, float({"phi": PHI, "psi": PSI}.get(torsion, torsion)))
-
-    elements = {atom: element for atom, _, element, *_ in ATOMS}
-    topology, positions = app.Topology(), []
-    chain = topology.addChain("A")
-    for index, name in enumerate(names):
-        residue = topology.addResidue(name, chain)
-        for atom in ORDER[name]:
-            topology.addAtom(atom, app.Element.getBySymbol(elements[atom]), residue)
-            positions.append(position(index, atom))
-    topology.createStandardBonds()
-    return topology, np.array(positions)
 
 
 def polyalanine(residues: int) -> tuple[app.Topology, openmm.System, np.ndarray]:
@@ -61,10 +32,10 @@ def polyalanine(residues: int) -> tuple[app.Topology, openmm.System, np.ndarray]
         If it is not what it should be.
     """
     forcefield = app.ForceField("amber99sbildn.xml")
-    topology, heavy = heavy_atoms(residues)
-    np.random.seed(0)  # Modeller draws the first guess of the hydrogens from numpy's global generator
+    topology, heavy = heavy_atoms({f"ALA{number}": {"phi": PHI, "psi": PSI} for number in range(2, residues + 2)})
+    random.seed(0)  # Modeller draws the first guess of the hydrogens from the global generator
     modeller = app.Modeller(topology, heavy * unit.nanometer)
-    modeller.addHydrogens(forcefield)
+    modeller.addHydrogens(forcefield, platform=openmm.Platform.getPlatform("Reference"))
     system = forcefield.createSystem(modeller.topology, nonbondedMethod=app.NoCutoff, constraints=None)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(modeller.positions)
