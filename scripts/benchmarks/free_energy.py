@@ -21,12 +21,13 @@ from common import SYSTEM, Bench, Result, begun, number, spread, table
 from spacetime_tps import compute_free_energy
 from spacetime_tps.dynamics.annealing import RestraintSchedule
 from spacetime_tps.dynamics.friction import uniform
+from spacetime_tps.dynamics.springs import set_springs
 from spacetime_tps.errors import DynamicsError
 from spacetime_tps.free_energy import results as job
 from spacetime_tps.free_energy.core import annealing_estimate, equilibrium_ends, reduce_frames, replica_estimate
 from spacetime_tps.free_energy.estimates import check_overlap
 from spacetime_tps.free_energy.sampling import anneal_both_ways, read_ladder, sample_series
-from spacetime_tps.free_energy.series import make_series, stiffened
+from spacetime_tps.free_energy.series import make_series
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.samples import make_samples
 from spacetime_tps.runs.folder import Run
@@ -108,11 +109,13 @@ class FreeEnergy:
         estimates = _estimates(compute_free_energy(output, seed=seed, overwrite=True))
         run, spacings = Run.open(output, "geodesics", seed=seed), []
         temperatures = (run.settings.samples.model_temperature, run.molecule.temperature)
-        stiff = stiffened(need_geodesic(run, "low_variance").schedule, *temperatures)
+        geodesic = need_geodesic(run, "low_variance")
+        stiff = set_springs(run.coordinates, geodesic.schedule, geodesic.mean, *temperatures)
         with run.workers():
             curves = {"geodesic, Fisher-Rao": stiff, "geodesic, uniform": uniform(stiff)}
             for snr in self.straight_snr:
-                curves[f"straight line, SNR {snr:g}"] = stiffened(straight_line(run, snr), *temperatures)
+                line = straight_line(run, snr)
+                curves[f"straight line, SNR {snr:g}"] = set_springs(run.coordinates, line, line.centres, *temperatures)
             for name, schedule in curves.items():
                 for repeat, repeat_seed in enumerate(
                     np.random.SeedSequence([seed, *name.encode()]).spawn(self.repeats)

@@ -16,7 +16,7 @@ import numpy as np
 from common import Bench, Result, number, table
 
 from spacetime_tps.dynamics.annealing import RestraintSchedule
-from spacetime_tps.free_energy.series import stiffened
+from spacetime_tps.dynamics.springs import set_springs
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.pipeline.annealing import annealing_steps, measure_paths, run_paths, works
 from spacetime_tps.pipeline.schedules import Kind, make_schedule
@@ -73,10 +73,11 @@ class Schedules:
     def measure(self, bench: Bench, seed: int) -> Result[Row]:
         """From the run of a seed, into which nothing is written."""
         run, rows = Run.open(bench.main_job(seed), "geodesics", seed=seed), []
-        geodesic = need_geodesic(run, "low_variance").schedule
+        geodesic = need_geodesic(run, "low_variance")
         with run.workers():
-            curves = {"low-variance geodesic": (geodesic, KINDS)}
-            stiff = stiffened(geodesic, run.settings.samples.model_temperature, run.molecule.temperature)
+            curves = {"low-variance geodesic": (geodesic.schedule, KINDS)}
+            temperatures = (run.settings.samples.model_temperature, run.molecule.temperature)
+            stiff = set_springs(run.coordinates, geodesic.schedule, geodesic.mean, *temperatures)
             curves["the same, at the model's spring constants"] = (stiff, KINDS)
             for snr in run.settings.paths.baseline_snr:
                 curves[f"straight, SNR {snr:g}"] = (straight_line(run, snr), KINDS[1:2])

@@ -98,6 +98,22 @@ class Coordinates(Protocol):
         """
         ...
 
+    def narrowed(self, centres: FloatArray, means: FloatArray, narrowing: float) -> FloatArray:
+        """Centres of restraints that are stiffer about the means and pull there as before.
+
+        They belong to an SNR that is ``narrowing`` times as large: there the force of the restraint at the means is
+        that of the given centres at the SNR of before, and its stiffness ``narrowing`` times that. Where forces of
+        molecule and restraint are in balance at the means they stay so, and the window narrows about it.
+
+        Parameters
+        ----------
+        centres, means : array, shape (points, restrained, 3 or 2)
+            y, and the posterior means E[x|z] there.
+        narrowing : float
+            Above zero; at 1 the centres stay as they are.
+        """
+        ...
+
     def noise_space(self) -> NoiseSpace:
         """Where noise is added to latent vectors."""
         ...

@@ -139,6 +139,10 @@ class CartesianCoordinates:
         """Themselves: no two spacetime points have the same denoising distribution."""
         return centres, log_snr
 
+    def narrowed(self, centres: FloatArray, means: FloatArray, narrowing: float) -> FloatArray:
+        """y' = x̂ + (y − x̂)/s for narrowing s, so that s SNR (y' − x̂) = SNR (y − x̂); see :class:`Coordinates`."""
+        return np.asarray(centres / narrowing + (1 - 1 / narrowing) * means)
+
     def noise_space(self) -> NoiseSpace:
         """Centred positions in the laboratory, in which the molecule turns."""
         import torch

@@ -176,6 +176,30 @@ class TorsionCoordinates:
         length = np.sqrt((centres**2).sum(-1).mean(-1)).clip(min=1e-12)
         return centres / length[:, None, None], log_snr + np.log(length)
 
+    def narrowed(self, centres: FloatArray, means: FloatArray, narrowing: float) -> FloatArray:
+        """Centres whose part across the direction of the mean is divided by s, the narrowing; see :class:`Coordinates`.
+
+        The restraint of one dihedral is u(θ) = −SNR y·x, x = (cos θ, sin θ), in kT. A mean (cos, sin) is shorter than
+        1, and what is kept is its direction e = (cos m, sin m); n = (−sin m, cos m) is across. There
+
+            u'(m) = −SNR y·n,    u''(m) = SNR y·e.
+
+        At s SNR the pull stays, s SNR y'·n = SNR y·n, if y'·n = y·n/s, and the curvature is s times as large,
+        s SNR y'·e = s SNR y·e, if y'·e = y·e:
+
+            y' = (y·e) e + (y·n) n/s = (y + (s − 1)(y·e) e)/s.
+
+        So a von Mises restraint of concentration (s − 1) SNR y·e about m is added, as for positions a harmonic one of
+        (s − 1) SNR about x̂. Only SNR y counts, as in the restraint itself.
+
+        Where y points more than 90° away from the mean the restraint holds nothing at m: its curvature is negative,
+        and more of it would drive the dihedral away. There, and where the mean has no direction, the dihedral's
+        restraint stays as it is, SNR y.
+        """
+        along = means / np.linalg.norm(means, axis=-1, keepdims=True).clip(min=1e-12)
+        held = (centres * along).sum(-1, keepdims=True).clip(min=0.0)
+        return np.asarray((centres + (narrowing - 1) * held * along) / narrowing)
+
     def noise_space(self) -> NoiseSpace:
         """The latent space itself."""
         from spacetime_tps.denoisers.noise_space import PlainNoiseSpace

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spacetime_tps.dynamics.springs import set_springs
 from spacetime_tps.free_energy.core import (
     annealing_estimate,
     end_corrections,
@@ -18,7 +19,7 @@ from spacetime_tps.free_energy.core import (
 from spacetime_tps.free_energy.figure import free_energy_figure
 from spacetime_tps.free_energy.results import FreeEnergyResult
 from spacetime_tps.free_energy.sampling import anneal_both_ways, read_ladder, sample_series
-from spacetime_tps.free_energy.series import make_series, stiffened
+from spacetime_tps.free_energy.series import make_series
 from spacetime_tps.processes import check_guard
 from spacetime_tps.progress import log
 from spacetime_tps.runs import layout
@@ -105,7 +106,14 @@ def compute_free_energy(
                 pass
         with opened.workers(workers):
             molecule, settings = opened.molecule, opened.settings.free_energy
-            schedule = stiffened(geodesic.schedule, opened.settings.samples.model_temperature, molecule.temperature)
+            schedule = set_springs(
+                opened.coordinates,
+                geodesic.schedule,
+                geodesic.mean,
+                opened.settings.samples.model_temperature,
+                molecule.temperature,
+                settings.narrowing,
+            )
             series = make_series(schedule, windows, settings)
             sampled = sample_series(opened, series, frames, opened.seed("windows"), f"windows, {curve}", folder)
             reduced = reduce_frames(molecule.states, opened.coordinates, series, sampled.positions)

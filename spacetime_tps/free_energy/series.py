@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,21 +44,6 @@ class Series:
             f"window {index} (log SNR {log_snr:.2f})" if np.isfinite(log_snr) else f"state {'B' if index else 'A'}"
             for index, log_snr in enumerate(self.log_snr)
         ]
-
-
-def stiffened(schedule: RestraintSchedule, model_temperature: float, temperature: float) -> RestraintSchedule:
-    """A curve with the spring constants kT·SNR that it has at the model's temperature, for dynamics at another.
-
-    Then molecule and restraint have the same energy together as in the model's distributions and are only colder: where
-    these have one maximum so have the windows, and none of them must cross a barrier to come to equilibrium.
-
-    Parameters
-    ----------
-    schedule : RestraintSchedule
-    model_temperature, temperature : float
-        Of the model, and of the dynamics, K. The curve stays as it is where the model is not hotter.
-    """
-    return replace(schedule, log_snr=schedule.log_snr + np.log(max(1.0, model_temperature / temperature)))
 
 
 def make_series(schedule: RestraintSchedule, windows: int, settings: FreeEnergySettings) -> Series:

@@ -90,6 +90,13 @@ class FreeEnergySettings(Settings):
         description="friction of the dynamics in the median window of the curve, in 1/ps; it goes as the restraint's "
         "frequency, and the free states have system.friction",
     )
+    narrowing: float = Field(
+        1.0,
+        ge=0.1,
+        le=100,
+        description="factor that stiffens the restraint about the mean of the geodesic: above 1 windows are narrower "
+        "and stay where the geodesic is",
+    )
     ramp: float = Field(
         0.8, ge=1e-3, le=100, description="largest step in log SNR between the curve's ends and the free states"
     )

@@ -192,6 +192,25 @@ class CoordinatesContract:
         np.testing.assert_allclose(again[0], same, rtol=1e-12)
         np.testing.assert_allclose(again[1], level, atol=1e-12)
 
+    def test_narrowing_moves_centres_towards_the_means(self, coordinates, latent):
+        """Not at all without narrowing or where the means are at y, and in two steps as in one."""
+        centres, means = coordinates.decode(latent[:3]), coordinates.decode(0.5 * (latent[:3] + latent[3:6]))
+        np.testing.assert_array_equal(coordinates.narrowed(centres, means, 1.0), centres)
+        np.testing.assert_allclose(coordinates.narrowed(centres, centres, 3.0), centres, rtol=0, atol=1e-12)
+        once = coordinates.narrowed(centres, means, 6.0)
+        assert np.abs(once - centres).max() > 1e-3
+        twice = coordinates.narrowed(coordinates.narrowed(centres, means, 2.0), means, 3.0)
+        np.testing.assert_allclose(twice, once, rtol=0, atol=1e-12)
+
+    def test_narrowed_restraints_pull_at_the_means_as_before(self, coordinates, latent):
+        """SNR (y − x̂) to all sides for positions, and across the mean (cos, sin) of each dihedral."""
+        centres, means = coordinates.decode(latent[:3]), coordinates.decode(0.9 * latent[:3] + 0.1 * latent[3:6])
+        pulls = [factor * (coordinates.narrowed(centres, means, factor) - means) for factor in (1.0, 4.0)]
+        if coordinates.positioned is None:
+            across = means[..., ::-1] * [-1.0, 1.0]
+            pulls = [(pull * across).sum(-1) for pull in pulls]
+        np.testing.assert_allclose(pulls[1], pulls[0], rtol=0, atol=1e-12)
+
     def test_the_noise_space_is_of_these_latent_vectors(self, coordinates, latent):
         space, x = coordinates.noise_space(), torch.from_numpy(latent)
         assert space.dimension == coordinates.dimension <= space.degrees

@@ -9,9 +9,14 @@ import pytest
 from contracts.jobs import RefusalContract, WorkContract, in_process, pools
 from matplotlib.image import imread
 
+from spacetime_tps.dynamics.springs import set_springs
 from spacetime_tps.errors import ConfigError, OutputError
 from spacetime_tps.free_energy.job import compute_free_energy
+from spacetime_tps.free_energy.series import make_series
+from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.journal import Journal
+from spacetime_tps.runs.read import need_geodesic
+from spacetime_tps.settings.windows import FreeEnergySettings
 
 
 def refused(folder: Path, error: type[Exception], match: str, **arguments) -> None:
@@ -114,12 +119,23 @@ def test_settings_without_effect(with_geodesic, tmp_path):
 
 @pytest.mark.slow
 def test_settings_of_its_own(with_geodesic, tmp_path):
-    """Fewer and shorter sweeps by a file; what is resumed has them too, also without the file."""
+    """Fewer and shorter sweeps in wider windows by a file; what is resumed has them too, also without the file."""
     config = tmp_path / "job.yaml"
-    short = SHORT | {"sweeps": 2, "equilibration": 3, "least_overlap": 1e-12}
+    short = SHORT | {"sweeps": 2, "equilibration": 3, "least_overlap": 1e-12, "narrowing": 0.2}
     config.write_text(json.dumps({"free_energy": short, "paths": {"length": "0.1 ps"}}))
     whole = compute_free_energy(with_geodesic, **ASKED, config=config, workers=1)
     assert whole.sweeps == 2
+    run = Run.open(with_geodesic)  # wider windows are nearer to the free states, by fewer on the ramps
+    stored, given = need_geodesic(run, "low_variance"), FreeEnergySettings()
+    wide, natural = (
+        make_series(
+            set_springs(run.coordinates, stored.schedule, stored.mean, 1000.0, 300.0, narrowing),
+            ASKED["windows"],
+            given,
+        )
+        for narrowing in (0.2, 1.0)
+    )
+    assert len(whole.windows.overlap) == len(wide.log_snr) < len(natural.log_snr)
     assert whole.evaluations["windows"] == 2 * len(whole.windows.overlap) * (3 + 10) * 10
     assert whole.evaluations["annealing"] < 4 * 200
     settings = json.loads((with_geodesic / "free_energy" / "free_energy.json").read_text())["settings"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spacetime_tps.free_energy.series import frame_intervals, frictions, make_series, stiffened
+from spacetime_tps.free_energy.series import frame_intervals, frictions, make_series
 from spacetime_tps.pipeline.annealed_paths import straight_line
 from spacetime_tps.settings.windows import FreeEnergySettings
 
@@ -52,9 +52,3 @@ def test_windows_alone(run):
     np.testing.assert_array_equal(alone.centres, series.centres[series.curve])
     assert np.isfinite(alone.log_snr).all()
     assert series.names[0] == "state A" and series.names[-1] == "state B" and alone.names[0].startswith("window 0")
-
-
-def test_spring_constants_of_the_models_temperature(run):
-    curve = straight_line(run, 5500.0)
-    np.testing.assert_allclose(np.exp(stiffened(curve, 900.0, 300.0).log_snr - curve.log_snr), 3.0)
-    np.testing.assert_array_equal(stiffened(curve, 300.0, 400.0).log_snr, curve.log_snr)  # never softer
