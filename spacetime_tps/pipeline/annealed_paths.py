@@ -11,6 +11,7 @@ import torch
 from spacetime_tps.arrays import FloatArray
 from spacetime_tps.coordinates.base import latent_vectors
 from spacetime_tps.dynamics.annealing import RestraintSchedule, TransitionPath
+from spacetime_tps.dynamics.springs import set_springs
 from spacetime_tps.pipeline.annealing import annealing_steps, fraction_in_region, measure_paths, run_paths, works
 from spacetime_tps.pipeline.geodesics import endpoints
 from spacetime_tps.pipeline.schedules import TimedSchedule, make_schedule
@@ -20,7 +21,7 @@ from spacetime_tps.runs.context import StageReport
 from spacetime_tps.runs.denoiser import read_denoiser
 from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import ENERGIES, FAILED_PATH_FILE, PATH_FILE, PATHS, REGION_AVOIDING_PATHS
-from spacetime_tps.runs.read import read_geodesic
+from spacetime_tps.runs.read import StoredGeodesic, read_geodesic
 from spacetime_tps.runs.trajectories import write_trr
 from spacetime_tps.spacetime import solve_string
 from spacetime_tps.statistics.intervals import mean_sd
@@ -49,7 +50,7 @@ def make_paths(run: Run) -> StageReport[PathsResult]:
 
     main, main_figures = read_geodesic(run, "low_variance"), None
     if main is not None:
-        made = timed(main.schedule, "low-variance")
+        made = timed(restraints(run, main), "low-variance")
         paths = run_paths(run, made.schedule, settings.count, run.seed("annealed_paths"), "low-variance paths")
         evaluations["annealing"] = sum(path.evaluations for path in paths)
         main_figures = _figures(run, paths, made.friction)
@@ -57,7 +58,7 @@ def make_paths(run: Run) -> StageReport[PathsResult]:
 
     avoiding, avoiding_figures = read_geodesic(run, "region_avoiding"), None
     if avoiding is not None and settings.count_region_avoiding:
-        made = timed(avoiding.schedule, "region-avoiding")
+        made = timed(restraints(run, avoiding), "region-avoiding")
         seed = run.seed("region_avoiding_paths")
         paths = run_paths(run, made.schedule, settings.count_region_avoiding, seed, "region-avoiding paths")
         evaluations["region_avoiding"] = sum(path.evaluations for path in paths)
@@ -66,12 +67,12 @@ def make_paths(run: Run) -> StageReport[PathsResult]:
 
     schedules = {f"straight_snr_{snr:g}": straight_line(run, snr) for snr in settings.baseline_snr}
     if main is not None:
-        schedules["straight_with_geodesic_snr"] = straight_line(run, np.exp(main.log_snr))
+        schedules["straight_with_geodesic_snr"] = straight_line(run, np.exp(restraints(run, main).log_snr))
         end_snr = run.settings.geodesics.end_snr
         schedules[f"string_snr_{end_snr:g}"] = string(run, main.mean, end_snr)
     unconstrained = read_geodesic(run, "unconstrained")
     if unconstrained is not None:
-        schedules["unconstrained_geodesic"] = unconstrained.schedule
+        schedules["unconstrained_geodesic"] = restraints(run, unconstrained)
     baselines = {}
     for name, schedule in schedules.items():
         paths = run_paths(run, schedule, settings.count, run.seed(f"baseline {name}"), name.replace("_", " "))
@@ -79,7 +80,24 @@ def make_paths(run: Run) -> StageReport[PathsResult]:
         baselines[name] = _figures(run, paths)
     return StageReport(
         evaluations,
-        PathsResult(annealing_steps(run), settings.schedule, baselines, main_figures, avoiding_figures),
+        PathsResult(
+            annealing_steps(run),
+            settings.schedule,
+            baselines,
+            main_figures,
+            avoiding_figures,
+            settings.spring_temperature,
+            settings.narrowing,
+        ),
+    )
+
+
+def restraints(run: Run, geodesic: StoredGeodesic) -> RestraintSchedule:
+    """A geodesic with the springs that the settings ask for."""
+    settings, temperature = run.settings.paths, run.molecule.temperature
+    spring = run.settings.samples.model_temperature if settings.spring_temperature == "model" else temperature
+    return set_springs(
+        run.coordinates, geodesic.schedule, geodesic.mean, spring, temperature, narrowing=settings.narrowing
     )
 
 

@@ -265,6 +265,10 @@ class PathsResult(Record):
         By curve.
     paths, paths_region_avoiding : PathFigures, optional
         None if there is no such geodesic.
+    spring_temperature : str
+        Whose temperature was in the spring constant kT·SNR along a geodesic: the system's or the model's.
+    narrowing : float
+        How many times as stiff the restraint was about a geodesic's means.
     """
 
     steps_per_path: int
@@ -272,6 +276,8 @@ class PathsResult(Record):
     baselines: dict[str, PathFigures]
     paths: PathFigures | None = None
     paths_region_avoiding: PathFigures | None = None
+    spring_temperature: str = "system"
+    narrowing: float = 1.0
 
 
 @dataclass(frozen=True)

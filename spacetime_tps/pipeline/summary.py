@@ -64,7 +64,11 @@ class Summary:
         """What ``summary.json`` holds."""
         geodesics, paths = self.geodesics.to_json(), self.paths
         steps: dict[str, object] = {"steps_per_path": paths.steps_per_path}
-        timed = steps | {"schedule": paths.schedule}
+        driven = steps | {
+            "schedule": paths.schedule,
+            "spring_temperature": paths.spring_temperature,
+            "narrowing": paths.narrowing,
+        }
         return {
             "system": self.system,
             "seed": self.seed,
@@ -77,8 +81,8 @@ class Summary:
             "channels": geodesics.get("channels"),
             "rounds": geodesics.get("rounds"),
             "region": geodesics.get("region"),
-            "paths": timed | _paths_to_json(paths.paths),
-            "paths_region_avoiding": timed | _paths_to_json(paths.paths_region_avoiding),
+            "paths": driven | _paths_to_json(paths.paths),
+            "paths_region_avoiding": driven | _paths_to_json(paths.paths_region_avoiding),
             "baselines": {name: steps | figures.to_json() for name, figures in paths.baselines.items()},
             "reactive": self.reactive.to_json(),
         }

@@ -156,6 +156,18 @@ class PathSettings(Settings):
         description="how time is allotted along the geodesics: at constant Fisher-Rao speed, at constant speed of the "
         "restraint, or by the friction in short restrained windows",
     )
+    spring_temperature: Literal["system", "model"] = Field(
+        "system",
+        description="temperature in the spring constant kT·SNR of the restraint along the geodesics: that of the "
+        "dynamics, or that of the model, at which molecule and restraint are in balance where the geodesic is",
+    )
+    narrowing: float = Field(
+        1.0,
+        ge=0.1,
+        le=100,
+        description="factor that stiffens the restraint about the mean of the geodesics: above 1 paths keep closer to "
+        "them",
+    )
     friction: FrictionSettings = Field(
         FrictionSettings(), description="windows that measure the friction, for schedule: friction"
     )

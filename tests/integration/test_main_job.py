@@ -315,6 +315,7 @@ class TestPaths:
         figures = summary["paths"]
         assert figures["count"] == PATHS
         assert figures["steps_per_path"] == STEPS
+        assert (figures["spring_temperature"], figures["narrowing"]) == ("system", 1.0)
         assert figures["failed"] == 0
         assert figures["target_hit_percentage"] == 100 * np.mean(hits)
         assert figures["rmsd_angstrom"]["mean"] == pytest.approx(np.mean(distances), abs=1e-3)
