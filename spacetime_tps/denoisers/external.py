@@ -116,8 +116,8 @@ class ExternalDenoiser:
             Always.
         """
         raise GeometryError(
-            "a network does not know its log-partition, so it gives no KL divergences and no region to avoid; use a "
-            "mixture or a grid denoiser for these, or bound the variance instead"
+            "a network does not know its log-partition, so it gives no KL divergences, no depth and no region to "
+            "avoid; use a mixture or a grid denoiser for these, or bound the variance instead"
         )
 
     def _mean(self, y: Tensor, log_snr: Tensor) -> Tensor:

@@ -120,12 +120,15 @@ class ChannelFigures(Record):
         Of their frames; None if no region is to be avoided.
     trial_ets_kj_per_mol : float or None
         Mean highest energy of those that hit; None if none did.
+    max_depth : float, optional
+        Of the channel, in nats at the temperature of the model; None if the denoiser knows no depth.
     """
 
     length: float
     trial_hits: int
     trial_fraction_in_region: float | None
     trial_ets_kj_per_mol: float | None
+    max_depth: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""What a curve must obey besides being short: a bound on the posterior variance, regions to keep away from or in."""
+"""What a curve must obey besides being short: bounds on variance and depth, regions to keep away from or in."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.errors import GeometryError
-from spacetime_tps.spacetime.family import Points, kl_divergence, moments_at
+from spacetime_tps.spacetime.family import Points, depth, kl_divergence, moments_at
 
 FEASIBILITY_TOLERANCE = 0.01
 """Relative violation of a constraint up to which a curve counts as feasible."""
@@ -52,6 +53,39 @@ class VarianceBound:
     def relaxed(self, violation: float) -> str:
         """The variance of such a point."""
         return f"a variance bound of {self.limit * (1 + violation):.4g} ({self.limit:.4g} asked)"
+
+
+@dataclass(frozen=True)
+class LikelihoodBound:
+    """D(z) ≤ ``limit``: curves keep out of walls, which a variance bound alone may let pass (see :func:`depth`).
+
+    Attributes
+    ----------
+    reference : Points
+        One point, from whose y depths are measured: an end of the curve.
+    limit : float
+        In nats at the temperature of the model.
+    """
+
+    reference: Points
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.limit < math.inf:
+            raise GeometryError(f"depth bound must be positive and finite, not {self.limit}")
+        if self.reference.y.dim() != 2 or len(self.reference) != 1 or not torch.isfinite(self.reference.y).all():
+            raise GeometryError(
+                f"depths are measured from one finite point with y of shape (1, dimension), not "
+                f"{tuple(self.reference.y.shape)}"
+            )
+
+    def violation(self, denoiser: Denoiser, points: Points, moments: Moments) -> Tensor:
+        """D/limit − 1."""
+        return depth(denoiser, self.reference, points) / self.limit - 1
+
+    def relaxed(self, violation: float) -> str:
+        """The depth of such a point."""
+        return f"a depth bound of {self.limit * (1 + violation):.4g} nats ({self.limit:.4g} asked)"
 
 
 @dataclass(frozen=True)

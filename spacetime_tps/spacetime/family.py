@@ -114,6 +114,34 @@ def kl_divergence(denoiser: Denoiser, a: Points, b: Points) -> Tensor:
     return normalizers + misfit(b) - misfit(a)
 
 
+def depth(denoiser: Denoiser, reference: Points, points: Points) -> Tensor:
+    """D(z) = M(y_ref, λ) − M(y, λ) of points z = (y, λ): how much less likely a restraint at y is than at y_ref.
+
+    M is the log-normalizer. D is what it costs to move the centre of the restraint from y_ref to y: a free energy over
+    all coordinates, smoothed by the noise. Its gradients follow from those of M, ∂M/∂y = SNR (x̂ − y) and
+    ∂M/∂λ = −(SNR/2) E|x − y|².
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    reference : Points
+        One point; only its y counts, for each point is compared at its own λ.
+    points : Points
+
+    Returns
+    -------
+    tensor, shape (...)
+        In nats at the temperature of the model.
+
+    Raises
+    ------
+    GeometryError
+        If the denoiser knows no log-normalizer.
+    """
+    here = denoiser.log_normalizer(points.y, points.log_snr)
+    return denoiser.log_normalizer(reference.y[0].expand_as(points.y), points.log_snr) - here
+
+
 def negative_chord_fraction(points: Points, moments: Moments) -> float:
     """Fraction of all pairs of points with J < 0, beyond rounding: 0 if the denoiser is a gradient of a convex ψ."""
     i, j = torch.triu_indices(len(points), len(points), offset=1)

@@ -24,6 +24,7 @@ class GeodesicFigures(Record):
     max_variance: float | None = None
     evaluations: int | None = None
     max_violation: float | None = None
+    max_depth: float | None = None
 
     @classmethod
     def of(cls, geodesic: Geodesic) -> Self:

@@ -15,11 +15,12 @@ from spacetime_tps.denoisers.base import Denoiser, Moments
 from spacetime_tps.errors import GeometryError
 from spacetime_tps.spacetime.constraints import FEASIBILITY_TOLERANCE, Constraint, largest_violation
 from spacetime_tps.spacetime.curve import constant_speed
-from spacetime_tps.spacetime.family import Points, curve_divergences, moments_at, negative_chord_fraction
+from spacetime_tps.spacetime.family import Points, curve_divergences, depth, moments_at, negative_chord_fraction
 from spacetime_tps.spacetime.minimizer import Solution, SplineProblem
 from spacetime_tps.spacetime.search import SpacetimeGraph
 
 _BENDS = (2.0, 0.0, 5.0)  # depths in log SNR of the curves that unconstrained problems start from
+_EQUAL_DEPTH = 1e-3  # nats: channels whose depths differ by less are ranked by length
 _SAME = 0.15  # how far apart two channels' means must be somewhere, in units of the distance between the ends
 
 
@@ -33,6 +34,10 @@ class Geodesic:
         At constant Fisher-Rao speed, both ends included.
     moments : Moments
         Mean and variance of the denoising distribution at each point.
+    depth : tensor, shape (points,), or None
+        Of the mean of each point at its own λ, from the mean of the first (:func:`depth`): the smoothed free energy of
+        the model along the curve, in nats. It is not that of y, which strains against the mean wherever a curve bends.
+        None if the denoiser knows no log-normalizer.
     energy : float
         (N − 1)/2 Σ J over neighbouring points.
     length : float
@@ -55,6 +60,7 @@ class Geodesic:
 
     points: Points
     moments: Moments
+    depth: Tensor | None
     energy: float
     length: float
     speed_ratio: float
@@ -66,10 +72,15 @@ class Geodesic:
     evaluations: int
     message: str = field(repr=False)
 
+    @property
+    def max_depth(self) -> float | None:
+        """Largest depth along the curve: the barrier of the model on this way, in nats; None if it is not known."""
+        return None if self.depth is None else float(self.depth.max())
+
     def to_json(self) -> dict[str, float | int | bool | str | None]:
         """Its figures, without its points and moments; a violation that is not finite is None."""
         names = (
-            *("energy", "length", "speed_ratio", "negative_chord_fraction", "max_variance"),
+            *("energy", "length", "speed_ratio", "negative_chord_fraction", "max_variance", "max_depth"),
             *("feasible", "converged", "evaluations", "message"),
         )
         violation = self.max_violation if math.isfinite(self.max_violation) else None
@@ -79,7 +90,7 @@ class Geodesic:
 def solve_geodesic(
     denoiser: Denoiser, a: Points, b: Points, constraints: Sequence[Constraint] = (), **options: Any
 ) -> Geodesic:
-    """Shortest curve from a to b under the constraints: the first of :func:`solve_channels`, with its options."""
+    """The best curve from a to b under the constraints: the first of :func:`solve_channels`, with its options."""
     return solve_channels(denoiser, a, b, constraints, **options)[0]
 
 
@@ -100,13 +111,18 @@ def solve_channels(
     max_iterations: int = 1000,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> list[Geodesic]:
-    """Locally shortest curves from a to b under the constraints, one for each channel, the shortest first.
+    """Locally shortest curves from a to b under the constraints, one for each channel, the least deep first.
 
     The curve is a cubic spline in (y, λ) through ``knots`` inner knots; its energy (N−1)/2 Σ J is minimised by
     L-BFGS with bounded λ in float64, constraints by the augmented Lagrangian method (Nocedal & Wright, ch. 17).
     Unconstrained problems start from bends towards low SNR until two agree; constrained ones, which have many local
     minima, from short paths through a graph of feasible spacetime points, each sought away from the channels found
-    before. Curves that converge to the same channel are one. Linear algebra runs on one thread: vectors are short.
+    before. Curves that converge to the same channel are one, the shortest of them. Linear algebra runs on one thread:
+    vectors are short.
+
+    Channels are found by length, but length does not see how high a plateau is that a curve crosses. So they are ranked
+    by the barrier of the model along them, ``max_depth``. Curves without constraints are ranked by length, for they
+    reweight and cross no barrier.
 
     Parameters
     ----------
@@ -137,7 +153,9 @@ def solve_channels(
     Returns
     -------
     list of Geodesic
-        Feasible ones first, by length; also those that are not feasible or not converged: they say so.
+        Feasible ones first. Among them the least ``max_depth`` is first; those of equal depth (within 1e-3 nats), of a
+        depth that the denoiser does not know, or without constraints go by length. Curves that are not feasible or not
+        converged say so. There may be channels that were not found: the graph looks for ``channels`` of them.
 
     Raises
     ------
@@ -161,7 +179,8 @@ def solve_channels(
 
     with threadpool_limits(1):
         if starts:
-            return _distinct([refine(starts[index]) for index in progress(range(len(starts)))])
+            found = _distinct([refine(starts[index]) for index in progress(range(len(starts)))])
+            return _ranked(found) if constraints else found
         if not constraints:
             return _agreeing(refine(_bend(a, b, depth, bounds)) for depth in progress(_BENDS))
         if samples is None or not len(samples):
@@ -177,7 +196,7 @@ def solve_channels(
             most=graph_samples,
         )
         start: Points | None = graph.shortest_path()
-        found: list[Geodesic] = []
+        found = []
         for _ in progress(range(2 * channels)):
             assert start is not None
             last = refine(start)
@@ -187,7 +206,7 @@ def solve_channels(
             start = graph.next_channel(start, last.moments.mean, [geodesic.moments.mean for geodesic in found])
             if start is None:
                 break
-        return found
+        return _ranked(found)
 
 
 def _bounds(denoiser: Denoiser, a: Points, b: Points, asked: tuple[float, float] | None) -> tuple[float, float]:
@@ -228,6 +247,16 @@ def _distinct(geodesics: list[Geodesic]) -> list[Geodesic]:
     return kept
 
 
+def _ranked(geodesics: list[Geodesic]) -> list[Geodesic]:
+    """The feasible first, then the least deep, then the shortest."""
+
+    def rank(geodesic: Geodesic) -> tuple[bool, int, float]:
+        steps = 0 if geodesic.max_depth is None else round(geodesic.max_depth / _EQUAL_DEPTH)
+        return not geodesic.feasible, steps, geodesic.length
+
+    return sorted(geodesics, key=rank)
+
+
 def _check_ends(
     denoiser: Denoiser, a: Points, b: Points, constraints: tuple[Constraint, ...], bounds: tuple[float, float]
 ) -> None:
@@ -245,10 +274,12 @@ def _check_ends(
             )
         violation, _ = largest_violation(denoiser, end, constraints)
         if violation > FEASIBILITY_TOLERANCE:
-            variance = float(moments_at(denoiser, end).variance)
+            at_end = moments_at(denoiser, end)
+            worst = max(constraints, key=lambda constraint: float(constraint.violation(denoiser, end, at_end)))
             raise GeometryError(
                 f"the {name} end breaks a constraint itself, by {100 * violation:.1f} % (its variance is "
-                f"{variance:.4g}); raise the SNR of the ends or relax the bound"
+                f"{float(at_end.variance):.4g}); raise the SNR of the ends or relax the bound: the end needs "
+                f"{worst.relaxed(violation)}"
             )
 
 
@@ -258,6 +289,16 @@ def _bend(a: Points, b: Points, depth: float, bounds: tuple[float, float]) -> Po
     y = a.y + s[:, None] * (b.y - a.y)
     log_snr = a.log_snr + s * (b.log_snr - a.log_snr) - depth * torch.sin(torch.pi * s)
     return Points(y, log_snr.clamp(*bounds))
+
+
+def _depth_of_means(denoiser: Denoiser, curve: Points, moments: Moments) -> Tensor | None:
+    """Depth of each point's mean from the first one's; None if the denoiser knows no log-normalizer."""
+    means = Points(moments.mean, curve.log_snr)
+    try:
+        with torch.no_grad():
+            return depth(denoiser, means[:1], means)
+    except GeometryError:
+        return None
 
 
 def _describe(
@@ -291,6 +332,7 @@ def _describe(
     return Geodesic(
         points=curve,
         moments=moments,
+        depth=_depth_of_means(denoiser, curve, moments),
         energy=energy,
         length=length,
         speed_ratio=2 * energy / length**2 if length else 1.0,

@@ -47,7 +47,7 @@ RESULTS = [
     GeodesicsResult(
         SOLVED,
         FAILED,
-        channels={"low_variance": [ChannelFigures(9.5, 3, None, None)]},
+        channels={"low_variance": [ChannelFigures(9.5, 3, None, None), ChannelFigures(9.5, 3, 0.5, 40.0, 4.5)]},
         region=RegionFigures(6.0, 20.0, {"phi": 1.0}),
         rounds=[Round(9.0, 9.5, 0.5, True, FitResult(training=TRAINING)), Round(9.0, 9.1, 0.5, False)],
     ),

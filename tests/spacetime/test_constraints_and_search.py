@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from spacetime_tps.denoisers import GaussianMixtureDenoiser
+from spacetime_tps.denoisers import ExternalDenoiser, GaussianMixtureDenoiser
 from spacetime_tps.errors import GeometryError, NoPathError
 from spacetime_tps.spacetime import (
     Geodesic,
+    LikelihoodBound,
     Points,
     RegionAvoidance,
     VarianceBound,
+    depth,
     kl_divergence,
     point,
     solve_channels,
@@ -191,7 +193,7 @@ def test_avoided_region_sends_the_curve_the_other_way_round():
     assert long.length > short.length
 
 
-def test_channels_come_back_once_each_the_shortest_first():
+def test_channels_of_equal_depth_come_back_once_each_the_shortest_first():
     """A ring again: from θ = 0 to 2.9 the arcs over θ = 1.45 and θ = −1.69 are two channels of similar length."""
     ring = on_circle(np.arange(30) * 2 * np.pi / 30)
     asked = []
@@ -220,6 +222,62 @@ def test_channels_come_back_once_each_the_shortest_first():
     assert np.abs(angles_of(channels[1]) + 1.69).min() < 0.1
 
 
+class TestPlateau:
+    """A ring whose short arc from θ = 0 to 2.4 lies 5 nats higher: a plateau, of whose height length knows nothing."""
+
+    HEIGHT = 5.0
+    OPTIONS = {"log_snr_bounds": BOUNDS, "points": 64, "knots": 10}
+
+    ANGLES = np.arange(30) * 2 * np.pi / 30
+    FLAT = on_circle(ANGLES)
+    WEIGHTS = np.where((ANGLES > 0.3) & (ANGLES < 2.1), np.exp(-HEIGHT), 1.0)
+    RING = GaussianMixtureDenoiser(WEIGHTS, FLAT.means, FLAT.covariances)
+    SAMPLES = samples_of(FLAT, 240)  # of a higher temperature, at which the plateau is met as often as the rest
+
+    def channels(self):
+        options = self.OPTIONS | {"samples": self.SAMPLES, "graph_levels": 6}
+        return solve_channels(self.RING, at(0.0), at(2.4), [VarianceBound(LIMIT)], **options)
+
+    def test_the_shortest_does_not_come_first(self):
+        around, over = self.channels()
+        assert around.feasible and over.feasible
+        assert np.abs(angles_of(around) + 1.9).min() < 0.1
+        assert np.abs(angles_of(over) - 1.2).min() < 0.1
+        assert over.length < around.length
+        assert over.max_depth == pytest.approx(self.HEIGHT, abs=0.25)
+        assert around.max_depth < 1  # the way has no barrier; only where the mean cuts the bend is it less likely
+
+    def test_depth_is_that_of_the_means(self):
+        for channel in self.channels():
+            means = Points(channel.moments.mean, channel.points.log_snr)
+            torch.testing.assert_close(channel.depth, depth(self.RING, means[:1], means))
+            assert channel.depth[0] == 0
+            assert channel.to_json()["max_depth"] == channel.max_depth == float(channel.depth.max())
+
+    def test_a_depth_bound_closes_the_plateau(self):
+        bounds = [VarianceBound(LIMIT), LikelihoodBound(at(0.0), 2.0)]
+        options = self.OPTIONS | {"samples": self.SAMPLES, "graph_levels": 6}
+        (only,) = solve_channels(self.RING, at(0.0), at(2.4), bounds, **options)
+        assert only.feasible
+        assert np.abs(angles_of(only) + 1.9).min() < 0.1
+        assert float(depth(self.RING, at(0.0), only.points).max()) <= 2.02
+
+    def test_an_end_on_the_plateau_breaks_the_bound(self):
+        bounds = [VarianceBound(LIMIT), LikelihoodBound(at(0.0), 2.0)]
+        message = r"second end breaks a constraint itself.*the end needs a depth bound of [45]\.\d+ nats \(2 asked\)"
+        with pytest.raises(GeometryError, match=message):
+            solve_channels(self.RING, at(0.0), at(1.2), bounds, samples=self.SAMPLES, **self.OPTIONS)
+
+
+def test_without_a_log_normalizer_the_depth_of_a_curve_is_unknown():
+    """The network is the exact denoiser of N(0, 1)."""
+    network = ExternalDenoiser(lambda x, sigma: x / (1 + sigma[:, None] ** 2), 1)
+    geodesic = solve_geodesic(network, point([0.5], 1.0), point([-0.5], 1.0), points=12, knots=3)
+    assert geodesic.depth is None
+    assert geodesic.max_depth is None
+    assert geodesic.to_json()["max_depth"] is None
+
+
 class TestConstraints:
     @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
     def test_limits_must_be_positive(self, limit):
@@ -235,6 +293,47 @@ class TestConstraints:
         moments = moments_at(q, points)
         for limit, violation in ((0.25, 1.0), (0.5, 0.0), (1.0, -0.5)):
             assert float(VarianceBound(limit).violation(q, points, moments)) == pytest.approx(violation)
+
+    def test_depth_of_a_gaussian(self):
+        """q = N(0, 1): M = −SNR y²/(2 (1 + SNR)) + f(λ), so from y = 1 the depth is SNR (y² − 1)/(2 (1 + SNR))."""
+        q = GaussianMixtureDenoiser([1.0], [[0.0]], [[[1.0]]])
+        y, log_snr = torch.tensor([0.0, 1.0, 3.0]).double(), torch.tensor([0.0, 1.0, 2.0]).double()
+        points = Points(y[:, None], log_snr)
+        expected = torch.sigmoid(log_snr) * (y**2 - 1) / 2
+        torch.testing.assert_close(depth(q, point([1.0], 7.0), points), expected)
+        for limit, violation in ((2.0, expected[2] / 2 - 1), (10.0, expected[2] / 10 - 1)):
+            bound = LikelihoodBound(point([1.0], 7.0), limit)
+            assert float(bound.violation(q, points, moments_at(q, points))[2]) == pytest.approx(float(violation))
+        assert LikelihoodBound(point([1.0], 7.0), 2.0).relaxed(0.5) == "a depth bound of 3 nats (2 asked)"
+
+    def test_gradients_of_depth_are_mean_force_and_noise(self):
+        """∂D/∂y = −SNR (x̂ − y), ∂D/∂λ = (SNR/2) (E|x − y|² − E|x − y_ref|²)."""
+        rng = np.random.default_rng(0)
+        y = torch.from_numpy(rng.normal(size=(20, 2))).requires_grad_()
+        log_snr = torch.from_numpy(rng.uniform(-1, 4, size=20)).requires_grad_()
+        points, reference = Points(y, log_snr), point([-1.0, 0.3], 0.0)
+        by_y, by_log_snr = torch.autograd.grad(depth(CHANNEL, reference, points).sum(), (y, log_snr))
+        moments = moments_at(CHANNEL, points)
+        torch.testing.assert_close(by_y, -points.snr[:, None] * (moments.mean - y))
+
+        def noise(centre: torch.Tensor) -> torch.Tensor:
+            at = moments_at(CHANNEL, Points(centre, log_snr))
+            return ((at.mean - centre) ** 2).sum(-1) + at.variance
+
+        torch.testing.assert_close(by_log_snr, 0.5 * points.snr * (noise(y) - noise(reference.y.expand_as(y))))
+
+    def test_a_network_knows_no_depth(self):
+        network = ExternalDenoiser(lambda x, sigma: x / (1 + sigma[:, None] ** 2), 1)
+        with pytest.raises(GeometryError, match=r"does not know its log-partition, so it gives .* no depth"):
+            depth(network, point([0.0], 0.0), point([1.0], 0.0))
+
+    @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, math.inf])
+    def test_depth_bounds_are_checked(self, limit):
+        with pytest.raises(GeometryError, match="depth bound must be positive and finite"):
+            LikelihoodBound(A, limit)
+        for reference in (Points(torch.cat([A.y, B.y]), torch.zeros(2)), point([0.0, math.nan], 0.0)):
+            with pytest.raises(GeometryError, match="measured from one finite point"):
+                LikelihoodBound(reference, 1.0)
 
     def test_region_violation_is_the_relative_lack_of_divergence(self):
         """q = N(0, 1): the region is N(0, 1/2), the points N(3 y/4, 1/4), so KL = (1 − log 2)/2 + 9 y²/8."""
