@@ -133,11 +133,12 @@ def curve_profiles(
     path: Path,
     log_snr: Mapping[str, FloatArray],
     variance: Mapping[str, FloatArray],
+    depth: Mapping[str, FloatArray],
     variance_bound: float,
     title: str,
     unit: str = "nm",
 ) -> None:
-    """Noise level and posterior variance along spacetime curves.
+    """Noise level, posterior variance and depth along spacetime curves.
 
     Parameters
     ----------
@@ -147,23 +148,30 @@ def curve_profiles(
         At constant intervals of progress.
     variance : mapping of the same names to arrays, each of shape (points,)
         tr Cov of the denoising distributions.
+    depth : mapping of these names to arrays, each of shape (points,)
+        Nats; of the curves whose depth is known. Without any there is no panel for it.
     variance_bound : float
     title : str
     unit : str
         Of the latent coordinates; empty if they have none.
     """
-    figure = Figure(figsize=(7, 6.5), layout="constrained")
-    upper, lower = figure.subplots(2, sharex=True)
+    figure = Figure(figsize=(7, 9.5 if depth else 6.5), layout="constrained")
+    panels = figure.subplots(3 if depth else 2, sharex=True)
+    noise, spread = panels[:2]
     for (name, values), colour in zip(log_snr.items(), cycle(_CURVE_COLOURS), strict=False):
-        upper.plot(np.linspace(0, 1, len(values)), values, color=colour, linewidth=2, label=name)
-        lower.plot(np.linspace(0, 1, len(variance[name])), variance[name], color=colour, linewidth=2)
-    lower.axhline(variance_bound, color="black", linestyle="--", label="variance bound")
-    lower.set_yscale("log")
-    upper.set_ylabel(f"log SNR (SNR in {unit}⁻²)" if unit else "log SNR")
-    lower.set_ylabel("posterior variance tr Cov" + (f" ({unit}²)" if unit else ""))
-    lower.set_xlabel("progress along the curve")
-    lower.set_xlim(0, 1)
-    upper.set_title(title)
+        noise.plot(np.linspace(0, 1, len(values)), values, color=colour, linewidth=2, label=name)
+        spread.plot(np.linspace(0, 1, len(variance[name])), variance[name], color=colour, linewidth=2)
+        if name in depth:
+            panels[-1].plot(np.linspace(0, 1, len(depth[name])), depth[name], color=colour, linewidth=2)
+    spread.axhline(variance_bound, color="black", linestyle="--", label="variance bound")
+    spread.set_yscale("log")
+    noise.set_ylabel(f"log SNR (SNR in {unit}⁻²)" if unit else "log SNR")
+    spread.set_ylabel("posterior variance tr Cov" + (f" ({unit}²)" if unit else ""))
+    if depth:
+        panels[-1].set_ylabel("depth of the mean (nats)")
+    panels[-1].set_xlabel("progress along the curve")
+    panels[-1].set_xlim(0, 1)
+    noise.set_title(title)
     _legend_below(figure)
     figure.savefig(path, dpi=DPI)
 

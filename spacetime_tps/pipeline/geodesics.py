@@ -32,6 +32,7 @@ from spacetime_tps.runs.folder import Run
 from spacetime_tps.runs.layout import GEODESIC_FILE, GEODESICS, REFINED_DENOISER
 from spacetime_tps.runs.read import TrainingSet, geodesic_path, read_training_set
 from spacetime_tps.settings.run import GeodesicSettings, RegionSettings
+from spacetime_tps.settings.units import MOLAR_GAS_CONSTANT
 from spacetime_tps.spacetime import (
     Geodesic,
     NoiseShell,
@@ -161,7 +162,7 @@ def _solve_all(run: Run, denoiser: Denoiser, training: TrainingSet) -> _Solved:
         best = _try_channels(run, name, channels, solved) if constraints else channels[0]
         save_geodesic(run, name, best)
         _log(run, name, best)
-        solved.geodesics[name] = GeodesicFigures.of(best)
+        solved.geodesics[name] = GeodesicFigures.of(best, _model_kt(run))
         return best
 
     solve("unconstrained", ())
@@ -228,8 +229,8 @@ def _try_channels(run: Run, name: str, channels: list[Geodesic], solved: _Solved
     """The channel that a few annealed paths recommend.
 
     First by how far their paths keep out of the region to avoid, down to one frame in a hundred (a narrow distribution
-    in its middle diverges from it too), then by hits, then by the highest energies met. Lengths by the model, which is
-    hotter than the dynamics, differ little between channels; barriers do more.
+    in its middle diverges from it too), then by hits, then by the highest energies met. What the model says of its
+    barriers, at its own temperature, ranks them only where no paths are tried.
     """
     count = run.settings.geodesics.trial_paths
     channels = [channel for channel in channels if channel.feasible] or channels[:1]
@@ -246,8 +247,8 @@ def _try_channels(run: Run, name: str, channels: list[Geodesic], solved: _Solved
         inside.append(fraction_in_region(run, region.collective_variables, paths) if region is not None else 0.0)
         energies.append(float(metrics.highest_energy[metrics.hit].mean()) if metrics.hit.any() else np.inf)
         log.info(
-            "%s, channel %d: length %.2f, highest energy %.1f kJ/mol in %d trial paths, %.0f %% hit",
-            *(name, index, channel.length, energies[-1], count, 100 * metrics.hit.mean()),
+            "%s, channel %d: length %.2f%s, highest energy %.1f kJ/mol in %d trial paths, %.0f %% hit",
+            *(name, index, channel.length, _barrier(run, channel), energies[-1], count, 100 * metrics.hit.mean()),
         )
     solved.channels[name] = [
         ChannelFigures(
@@ -255,6 +256,7 @@ def _try_channels(run: Run, name: str, channels: list[Geodesic], solved: _Solved
             hit,
             fraction if name == "region_avoiding" else None,
             energy if np.isfinite(energy) else None,
+            channel.max_depth,
         )
         for channel, hit, fraction, energy in zip(channels, hits, inside, energies, strict=True)
     ]
@@ -263,15 +265,29 @@ def _try_channels(run: Run, name: str, channels: list[Geodesic], solved: _Solved
 
 def _log(run: Run, name: str, geodesic: Geodesic) -> None:
     (log.info if geodesic.feasible and geodesic.converged else log.warning)(
-        "%s: length %.2f, 2E/L² %.4f, largest variance %.4f%s, %s, %s",
+        "%s: length %.2f%s, 2E/L² %.4f, largest variance %.4f%s, %s, %s",
         name,
         geodesic.length,
+        _barrier(run, geodesic),
         geodesic.speed_ratio,
         geodesic.max_variance,
         squared(run.coordinates.unit),
         "feasible" if geodesic.feasible else "NOT FEASIBLE",
         geodesic.message,
     )
+
+
+def _model_kt(run: Run) -> float:
+    """kT of the model, in kJ/mol."""
+    return MOLAR_GAS_CONSTANT * run.settings.samples.model_temperature
+
+
+def _barrier(run: Run, geodesic: Geodesic) -> str:
+    """The model's barrier along a geodesic, for the log; empty if it is not known."""
+    if geodesic.max_depth is None:
+        return ""
+    energy = _model_kt(run) * geodesic.max_depth
+    return f", barrier of the model {geodesic.max_depth:.2f} nats ({energy:.1f} kJ/mol)"
 
 
 def endpoints(run: Run) -> tuple[Points, Points]:
@@ -315,7 +331,7 @@ def find_region(run: Run, settings: RegionSettings, geodesic: Geodesic) -> Regio
 
 
 def save_geodesic(run: Run, name: str, geodesic: Geodesic) -> None:
-    """Write a geodesic: ``y`` and ``mean`` as the restraint's centres, ``log_snr``, ``variance``, and the labels.
+    """Write a geodesic: ``y`` and ``mean`` as the restraint's centres, ``log_snr``, ``variance``, ``depth``, labels.
 
     Centres are positions (points, atoms, 3) in nm, or (cos, sin) of dihedrals (points, dihedrals, 2).
     """
@@ -328,6 +344,7 @@ def save_geodesic(run: Run, name: str, geodesic: Geodesic) -> None:
             log_snr=schedule.log_snr,
             mean=run.coordinates.decode(geodesic.moments.mean.numpy()),
             variance=geodesic.moments.variance.numpy(),
+            **({} if geodesic.depth is None else {"depth": geodesic.depth.numpy()}),
             allow_pickle=False,
             **run.coordinates.labels,
         )

@@ -83,6 +83,7 @@ def _draw_profiles(run: Run, folder: Path) -> None:
             folder / layout.PROFILES_FIGURE,
             {name: geodesic.log_snr for name, geodesic in there.items()},
             {name: geodesic.variance for name, geodesic in there.items()},
+            {name: geodesic.depth for name, geodesic in there.items() if geodesic.depth is not None},
             run.settings.geodesics.variance_bound,
             f"{run.molecule.name}: geodesics",
             run.coordinates.unit,

@@ -84,12 +84,15 @@ class StoredGeodesic:
     y, mean : array, shape (points, atoms, 3) or (points, dihedrals, 2)
         As the restraint's centres.
     log_snr, variance : array, shape (points,)
+    depth : array, shape (points,), optional
+        In nats; None if the denoiser knows none, or an older version has stored the geodesic.
     """
 
     y: FloatArray
     mean: FloatArray
     log_snr: FloatArray
     variance: FloatArray
+    depth: FloatArray | None = None
 
     @property
     def schedule(self) -> RestraintSchedule:
@@ -118,7 +121,7 @@ def read_geodesic(run: Run, name: str) -> StoredGeodesic | None:
     if name not in geodesic_names(run):
         return None
     run.check("geodesics", f"{GEODESICS}/{GEODESIC_FILE.format(name)}")
-    arrays = read_arrays(geodesic_path(run, name), ("y", "mean", "log_snr", "variance"))
+    arrays = read_arrays(geodesic_path(run, name), ("y", "mean", "log_snr", "variance"), optional=("depth",))
     return StoredGeodesic(**arrays)
 
 
@@ -139,8 +142,8 @@ def need_geodesic(run: Run, name: str) -> StoredGeodesic:
     return stored
 
 
-def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file by their names; objects are never unpickled.
+def read_arrays(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file by their names, optional ones if they are there; objects are never unpickled.
 
     Raises
     ------
@@ -149,6 +152,6 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
+            return {name: arrays[name] for name in (*names, *(name for name in optional if name in arrays))}
     except Exception as error:  # of zip, zlib, struct or numpy, as the damage has it
         raise OutputError(f"{path} cannot be read ({error}): it is missing, damaged or not of ours") from error

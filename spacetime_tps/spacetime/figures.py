@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from spacetime_tps.errors import GeometryError
@@ -12,7 +12,10 @@ from spacetime_tps.spacetime.geodesic import Geodesic
 
 @dataclass(frozen=True)
 class GeodesicFigures(Record):
-    """Of a geodesic that was solved, as in :class:`Geodesic`; of another one only why it was not."""
+    """Of a geodesic that was solved, as in :class:`Geodesic`; of another one only why it was not.
+
+    Its depth is in nats, and in kJ/mol where the temperature of the model is known.
+    """
 
     feasible: bool
     converged: bool
@@ -25,11 +28,15 @@ class GeodesicFigures(Record):
     evaluations: int | None = None
     max_violation: float | None = None
     max_depth: float | None = None
+    max_depth_kj_per_mol: float | None = None
 
     @classmethod
-    def of(cls, geodesic: Geodesic) -> Self:
-        """Those of a geodesic."""
-        return cls.from_json(geodesic.to_json())
+    def of(cls, geodesic: Geodesic, kt: float | None = None) -> Self:
+        """Those of a geodesic; kT of the model in kJ/mol, where there is one."""
+        figures = cls.from_json(geodesic.to_json())
+        if kt is None or figures.max_depth is None:
+            return figures
+        return replace(figures, max_depth_kj_per_mol=kt * figures.max_depth)
 
     @classmethod
     def of_failure(cls, error: GeometryError) -> Self:

@@ -72,7 +72,7 @@ def draw_profiles(
     variance_bound: float,
     title: str,
 ) -> None:
-    """Energies of walkers, log SNR and posterior variance along curves.
+    """Energies of walkers, log SNR, posterior variance and depth along curves.
 
     Parameters
     ----------
@@ -84,20 +84,23 @@ def draw_profiles(
     variance_bound : float
     title : str
     """
-    figure = Figure(figsize=(7, 9), layout="constrained")
-    top, middle, bottom = figure.subplots(3, sharex=True)
+    figure = Figure(figsize=(7, 11), layout="constrained")
+    top, noise, spread, barrier = figure.subplots(4, sharex=True)
     for (name, (progress, energy)), colour in zip(energies.items(), _COLOURS, strict=False):
         low, median, high = np.percentile(energy, (5, 50, 95), axis=1)
         top.fill_between(progress, low, high, color=colour, alpha=0.25, linewidth=0)
         top.plot(progress, median, color=colour, label=name.replace("_", " "))
     for (_, geodesic), colour in zip(geodesics.items(), _COLOURS, strict=False):
         progress = np.linspace(0, 1, len(geodesic.points))
-        middle.plot(progress, geodesic.points.log_snr, color=colour)
-        bottom.plot(progress, geodesic.moments.variance, color=colour)
-    bottom.axhline(variance_bound, color="black", linestyle="--", label="variance bound")
+        noise.plot(progress, geodesic.points.log_snr, color=colour)
+        spread.plot(progress, geodesic.moments.variance, color=colour)
+        if geodesic.depth is not None:
+            barrier.plot(progress, geodesic.depth, color=colour)
+    spread.axhline(variance_bound, color="black", linestyle="--", label="variance bound")
     top.set(ylabel="potential energy: median and 90 %", title=title, xlim=(0, 1))
-    middle.set_ylabel("log SNR")
-    bottom.set(ylabel="posterior variance tr Cov", xlabel="progress along the curve")
+    noise.set_ylabel("log SNR")
+    spread.set_ylabel("posterior variance tr Cov")
+    barrier.set(ylabel="depth of the mean (kT)", xlabel="progress along the curve")
     _legend_below(figure)
     figure.savefig(path, dpi=DPI)
 

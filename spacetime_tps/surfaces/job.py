@@ -238,9 +238,10 @@ def _solve_all(
     for name, geodesic in geodesics.items():
         reports[name] = GeodesicFigures.of(geodesic)
         (log.info if geodesic.feasible and geodesic.converged else log.warning)(
-            "%s: length %.2f, 2E/L² %.4f, largest variance %.4f, %s, %s",
+            "%s: length %.2f, barrier %.2f kT, 2E/L² %.4f, largest variance %.4f, %s, %s",
             name,
             geodesic.length,
+            geodesic.max_depth,
             geodesic.speed_ratio,
             geodesic.max_variance,
             "feasible" if geodesic.feasible else "NOT FEASIBLE",
@@ -278,6 +279,7 @@ def _save(surface: Surface, output: Path, geodesics: Mapping[str, Geodesic], pat
             log_snr=geodesic.points.log_snr,
             mean=geodesic.moments.mean,
             variance=geodesic.moments.variance,
+            depth=geodesic.depth,
             positions=surface.positions(geodesic.moments.mean.numpy()),
         )
     for name, found in paths.items():

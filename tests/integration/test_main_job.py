@@ -219,7 +219,7 @@ class TestFiles:
     @pytest.mark.parametrize("name", ["unconstrained", "low_variance", "region_avoiding"])
     def test_geodesics(self, finished, summary, name):
         with np.load(finished / "geodesics" / f"{name}.npz") as arrays:
-            y, mean, log_snr, variance = (arrays[key] for key in ("y", "mean", "log_snr", "variance"))
+            y, mean, log_snr, variance, depth = (arrays[key] for key in ("y", "mean", "log_snr", "variance", "depth"))
             atoms = arrays["atoms"]
         assert y.shape == mean.shape == (POINTS, HEAVY, 3)
         assert log_snr.shape == variance.shape == (POINTS,)
@@ -230,6 +230,10 @@ class TestFiles:
             assert rmsd(y[end], pdb.xyz[0, atoms], superposition=True) < 1e-5
         figures = summary["geodesics"][name]
         assert {"energy", "length", "speed_ratio", "negative_chord_fraction", "feasible", "converged"} <= figures.keys()
+        assert figures["max_depth"] == pytest.approx(depth.max())
+        assert figures["max_depth_kj_per_mol"] == pytest.approx(
+            MOLAR_GAS_CONSTANT * summary["samples"]["model_temperature"] * depth.max()
+        )
         assert figures["max_variance"] >= variance.max() * (1 - 1e-9)
         assert figures["max_variance"] < 1.1 * variance.max()
         assert figures["energy"] == pytest.approx(figures["speed_ratio"] * figures["length"] ** 2 / 2)

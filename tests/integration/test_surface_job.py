@@ -100,6 +100,7 @@ def test_geodesics(finished, summary):
         with np.load(finished / "geodesics" / f"{name}.npz") as arrays:
             assert arrays["y"].shape == arrays["mean"].shape == arrays["positions"].shape == (POINTS, 2)
             assert arrays["variance"].max() == pytest.approx(report["max_variance"])
+            assert arrays["depth"].max() == pytest.approx(report["max_depth"])
             assert arrays["log_snr"][[0, -1]] == pytest.approx([4, 4])
     assert summary["geodesics"]["low_variance"]["max_variance"] <= 1.01 * bound
     assert summary["geodesics"]["unconstrained"]["max_variance"] > bound

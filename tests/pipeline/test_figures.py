@@ -91,5 +91,7 @@ def test_energy_along_paths_of_different_lengths(tmp_path):
 def test_curve_profiles(tmp_path):
     log_snr = {"geodesic": np.linspace(9, 5, 30), "straight line": np.full(40, 9.0)}
     variance = {name: 30 / np.exp(values) for name, values in log_snr.items()}
-    curve_profiles(tmp_path / "profiles.png", log_snr, variance, 0.004, "curves")
-    assert_shows_something(tmp_path / "profiles.png")
+    depth = {"geodesic": np.sin(np.linspace(0, np.pi, 30))}
+    for known in (depth, {}):
+        curve_profiles(tmp_path / "profiles.png", log_snr, variance, known, 0.004, "curves")
+        assert_shows_something(tmp_path / "profiles.png")
