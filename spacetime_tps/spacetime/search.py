@@ -155,6 +155,23 @@ class SpacetimeGraph:
             near = distances(mean, mean[nodes]) < radius
         return None
 
+    def smallest_connecting_violation(self, at_least: float = 0.0) -> float:
+        """Smallest relative violation of the constraints that must be allowed for a path from a to b.
+
+        For one variance bound v, (1 + this) v is the smallest variance bound that connects the ends.
+
+        Parameters
+        ----------
+        at_least : float
+            What is known of it: it is sought from here on (above −1).
+
+        Returns
+        -------
+        float
+            Within 1 % of 1 + violation.
+        """
+        return self._bottleneck(at_least)[0]
+
     def _shortest(self, allowed: float) -> list[int] | None:
         """Nodes of the shortest path whose edges all have at most the allowed violation; None if there is none.
 
@@ -225,10 +242,9 @@ class SpacetimeGraph:
         source = int(self.sources[node])
         return {-1: "end A", -2: "end B"}.get(source, f"sample {source}")
 
-    def _bottleneck(self) -> tuple[float, int, int]:
+    def _bottleneck(self, low: float = _TOLERANCE) -> tuple[float, int, int]:
         """Smallest violation that must be allowed for a path, and the two nodes of the edge that needs it."""
         self._build(feasible_only=False)
-        low = _TOLERANCE
         path = self._shortest(np.inf)
         while path is not None:
             edges = self._edges_of(path)
