@@ -104,7 +104,7 @@ class GeodesicSettings(Settings):
         ge=0,
         le=10_000,
         description="number of annealed paths that try each channel of a constrained geodesic: the one whose paths hit "
-        "most often and then stay lowest in energy is kept; with 0 the shortest is",
+        "most often and then stay lowest in energy is kept; with 0 the one of the lowest barrier by the model is",
     )
     graph_levels: int = Field(10, ge=2, le=1000, description="number of levels of log SNR in that graph")
     rounds: int = Field(
