@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from spacetime_tps.denoisers.base import Denoiser
@@ -30,8 +31,9 @@ _REACH = 10.0  # how far levels are looked for, on both sides of the one whose n
 _NEIGHBOURS = 48  # of a node: with few, the narrowest place of a graph is one that has no edge where it could have
 _LINE = 101  # points on the straight line
 _NEARLY = 0.05
-"""Relative difference of contrasts that says nothing: at one level it is that of the same molecule's other samples."""
+"""Relative difference of contrasts that says nothing: at one level, four sets of samples of one molecule differ so."""
 _PATH_MARGIN, _VARIANCE_MARGIN, _DEPTH_MARGIN = 1.15, 1.3, 0.05
+_LEAST_MARGIN = 0.1  # nats of depth: less is no wall
 _PATH_POINTS = 400
 _ROOM = 0.05  # of log SNR above the ends: a spline of bounded λ does not come to its bounds
 
@@ -84,8 +86,8 @@ class LevelChoice:
     variance_bound : float
         1.3 v*.
     path_depth, depth_bound : float, optional
-        D*, the largest depth along ``path`` from A, and the bound on it: D* and a twentieth of the rise from the least
-        deep to the deepest point of the path. None if the denoiser knows no log-normalizer.
+        D*, the largest depth along ``path`` from A, and the bound: D* and a twentieth of the rise from the most likely
+        point of the path to the least likely, at least a tenth of a nat. None if the denoiser knows no log-normalizer.
     path : Points
         The shortest path through the graph under 1.15 v*, from A to B: where to start.
     """
@@ -140,7 +142,8 @@ def choose_levels(denoiser: Denoiser, y_a: ArrayLike, y_b: ArrayLike, samples: T
 
     Levels of log SNR are tried in steps of 0.5, where the ends' own variance is less than that of their mixture, d²/4
     for means d apart, and less than that of the straight line. v* is sought only where it may matter: the levels come
-    in the order of v_line/v_end, which the contrast cannot exceed.
+    in the order of v_line/v_end, which the contrast cannot exceed. A contrast near 1 says that the samples hold no way
+    that is much narrower than the straight line. Linear algebra runs on one thread.
 
     Parameters
     ----------
@@ -162,17 +165,18 @@ def choose_levels(denoiser: Denoiser, y_a: ArrayLike, y_b: ArrayLike, samples: T
             raise GeometryError(f"{name} must be finite and of shape ({denoiser.dimension},), but has shape {y.shape}")
     if samples.dim() != 2 or samples.shape[1] != denoiser.dimension or not len(samples):
         raise GeometryError(f"samples of shape (n, {denoiser.dimension}) are needed, not {tuple(samples.shape)}")
-    found = {level.log_snr: level for level in _levels(denoiser, a, b)}
-    best = 0.0
-    for level in sorted(found.values(), key=lambda level: -level.largest_contrast):
-        if level.largest_contrast < (1 - _NEARLY) * best:
-            break
-        found[level.log_snr] = known = _connected(denoiser, a, b, samples, level)
-        assert known.contrast is not None
-        best = max(best, known.contrast)
-    levels = tuple(found.values())
-    chosen = next(level for level in levels if level.contrast is not None and level.contrast >= (1 - _NEARLY) * best)
-    return _bounded(denoiser, a, b, samples, levels, chosen)
+    samples = samples.double()
+    with threadpool_limits(1):
+        found = {level.log_snr: level for level in _levels(denoiser, a, b)}
+        best = 0.0
+        for level in sorted(found.values(), key=lambda level: -level.largest_contrast):
+            if level.largest_contrast < (1 - _NEARLY) * best:
+                break
+            found[level.log_snr] = known = _connected(denoiser, a, b, samples, level)
+            best = max(best, known.contrast or 0.0)
+        levels = tuple(found.values())
+        chosen = next(level for level in levels if (level.contrast or 0.0) >= (1 - _NEARLY) * best)
+        return _bounded(denoiser, a, b, samples, levels, chosen)
 
 
 def _levels(denoiser: Denoiser, a: np.ndarray, b: np.ndarray) -> list[Level]:
@@ -240,7 +244,7 @@ def _bounded(
         with torch.no_grad():
             along = depth(denoiser, path[:1], resample_polyline(denoiser, path, _PATH_POINTS))
         deepest = float(along.max())
-        limit = deepest + _DEPTH_MARGIN * (deepest - float(along.min()))
+        limit = deepest + max(_DEPTH_MARGIN * (deepest - float(along.min())), _LEAST_MARGIN)
     except GeometryError:
         pass  # the denoiser knows no log-normalizer
     return LevelChoice(
