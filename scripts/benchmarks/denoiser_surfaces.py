@@ -36,7 +36,7 @@ from spacetime_tps.denoisers.mixture import GaussianMixtureDenoiser
 from spacetime_tps.denoisers.mixture_fit import fit_mixture
 from spacetime_tps.denoisers.noise_space import PlainNoiseSpace
 from spacetime_tps.denoisers.potential import build_network
-from spacetime_tps.errors import SpacetimeError
+from spacetime_tps.errors import GeometryError, SpacetimeError
 from spacetime_tps.progress import log
 from spacetime_tps.settings.denoiser import PotentialSettings
 from spacetime_tps.settings.files import load_settings
@@ -172,6 +172,10 @@ class TwoHeadDenoiser:
     def moments(self, y: Tensor, log_snr: Tensor) -> Moments:
         """See :class:`Denoiser`."""
         return self.network.moments(self.base.moments(y, log_snr), y, log_snr)
+
+    def log_normalizer(self, y: Tensor, log_snr: Tensor) -> Tensor:
+        """See :class:`Denoiser`."""
+        raise GeometryError("two heads know no log-normalizer: they are the gradient of nothing")
 
 
 class TwoHeadTrainer(Trainer):

@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from spacetime_tps import __version__, progress
 from spacetime_tps.cli.app import app
+from spacetime_tps.denoisers import GaussianMixtureDenoiser
 from spacetime_tps.pipeline.annealed_paths import make_paths, straight_line
+from spacetime_tps.runs.denoiser import write_denoiser
 from spacetime_tps.runs.folder import Run
+from spacetime_tps.runs.layout import DENOISER
 from spacetime_tps.runs.trajectories import read_trr
 from spacetime_tps.settings.files import load_settings
 from spacetime_tps.settings.shipped import find_system, shipped_systems
@@ -176,6 +179,9 @@ def broken(request, tmp_path_factory):
         for name, y, values in (("low_variance", centres, log_snr), ("region_avoiding", good.centres, good.log_snr)):
             arrays = {"y": y, "mean": good.centres, "log_snr": values, "variance": np.zeros(POINTS)}
             np.savez(run.made("geodesics") / f"{name}.npz", **arrays)
+        dimension = run.coordinates.dimension
+        mixture = GaussianMixtureDenoiser([1.0], np.zeros((1, dimension)), 0.01 * np.eye(dimension)[None])
+        write_denoiser(run, mixture, run.path(DENOISER))
         run.finish("geodesics", time.perf_counter())
         patch.setattr(progress.log, "error", lambda text, *_: messages.append(str(text)))
         report = make_paths(run)
